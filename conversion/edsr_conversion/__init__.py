@@ -1,0 +1,45 @@
+"""EDSR frozen graphs to ONNX: read, de-quantise, convert, wrap in the serving contract, prove parity.
+
+Command line: ``python -m edsr_conversion --help``.
+"""
+
+from .catalogue import Model, load_models
+from .convert import Conversion, convert
+from .errors import (
+    CatalogueError,
+    ChecksumError,
+    ConversionError,
+    DownloadError,
+    GraphNotFoundError,
+    InvalidGraphError,
+    ParityError,
+    UnsupportedGraphError,
+)
+from .fetch import fetch
+from .graph_reader import FrozenGraph, read_graph
+from .graph_writer import graph_def
+from .network import Block, Conv, Edsr
+from .synthetic import random_network
+
+__all__ = [
+    "Block",
+    "CatalogueError",
+    "ChecksumError",
+    "Conv",
+    "Conversion",
+    "ConversionError",
+    "DownloadError",
+    "Edsr",
+    "FrozenGraph",
+    "GraphNotFoundError",
+    "InvalidGraphError",
+    "Model",
+    "ParityError",
+    "UnsupportedGraphError",
+    "convert",
+    "fetch",
+    "graph_def",
+    "load_models",
+    "random_network",
+    "read_graph",
+]

@@ -1,0 +1,100 @@
+"""models.toml: the models we serve, as typed data."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import CatalogueError
+from .graph_reader import FrozenGraph
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CATALOGUE = Path("models/models.toml")
+LOCAL_CATALOGUE = Path("models/models.local.toml")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One table of models.toml."""
+
+    name: str
+    graph: Path
+    sha256: str
+    blocks: int
+    filters: int
+    scale: int
+    max_lr_pixels: int
+    description: str = ""
+    licence: str = ""
+    url: str = ""
+    size_bytes: int = 0
+    git_blob: str = ""
+
+    def check(self, graph: FrozenGraph) -> None:
+        """Raise CatalogueError unless `graph` is the one this table describes."""
+        if graph.sha256 != self.sha256:
+            raise CatalogueError(
+                f"{graph.path} has sha256 {graph.sha256}, but models.toml promises {self.sha256} for {self.name}. "
+                "Restore the file, or correct the table if the new graph is meant."
+            )
+        found = (len(graph.network.blocks), graph.network.filters, graph.network.scale)
+        if found != (self.blocks, self.filters, self.scale):
+            raise CatalogueError(
+                f"{graph.path} has (blocks, filters, scale) {found}, but models.toml says "
+                f"{(self.blocks, self.filters, self.scale)} for {self.name}. Correct the table."
+            )
+
+
+def load_models(root: Path) -> dict[str, Model]:
+    """The models of `root`/models/models.toml and, if there is one, models.local.toml, by name.
+
+    Raises:
+        CatalogueError: a file is missing or malformed, or a name stands in both.
+    """
+    models = _read(root / CATALOGUE)
+    if (root / LOCAL_CATALOGUE).exists():
+        local = _read(root / LOCAL_CATALOGUE)
+        if twice := sorted(models.keys() & local.keys()):
+            raise CatalogueError(f"{LOCAL_CATALOGUE} repeats {', '.join(twice)}. Give your model a name of its own.")
+        models |= local
+    return models
+
+
+def select(models: dict[str, Model], name: str | None) -> list[Model]:
+    """All models, or the one named; CatalogueError lists the names there are."""
+    if not name:
+        return list(models.values())
+    if name not in models:
+        raise CatalogueError(f"There is no model {name!r} in models.toml. There are: {', '.join(models)}.")
+    return [models[name]]
+
+
+def _read(path: Path) -> dict[str, Model]:
+    try:
+        tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CatalogueError(f"There is no {path}. Run from the repository's root, or name it with --root.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CatalogueError(f"{path} is not valid TOML: {error}.") from None
+    return {name: _model(path, name, table) for name, table in tables.items()}
+
+
+def _model(path: Path, name: str, table: Any) -> Model:
+    known = {field.name: field for field in fields(Model)} | {"graph": None}
+    if not isinstance(table, dict):
+        raise CatalogueError(f"{path}: {name} is not a table. Every entry is one [model].")
+    if unknown := sorted(table.keys() - known.keys()):
+        raise CatalogueError(f"{path}: [{name}] has unknown keys: {', '.join(unknown)}.")
+    required = {"graph", "sha256", "blocks", "filters", "scale", "max_lr_pixels"}
+    if missing := sorted(required - table.keys()):
+        raise CatalogueError(f"{path}: [{name}] lacks {', '.join(missing)}.")
+    numbers = ("blocks", "filters", "scale", "max_lr_pixels")
+    if bad := [key for key in numbers if type(table[key]) is not int or table[key] < 1]:
+        raise CatalogueError(f"{path}: [{name}] {', '.join(bad)} must be a positive integer.")
+    return Model(name=name, **{**table, "graph": path.parent / str(table["graph"])})

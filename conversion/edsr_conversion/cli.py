@@ -1,0 +1,216 @@
+"""The command line of the conversion: inspect, onnx, fetch, synthesize, configs."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import catalogue, repository
+from .catalogue import Model
+from .convert import Conversion, convert, up_to_date, write_atomically
+from .errors import CatalogueError, ConversionError, GraphNotFoundError
+from .fetch import fetch
+from .graph_reader import FrozenGraph, read_bytes, read_graph
+
+PUBLISHED = "edsr_x3"
+EXAMPLES = """\
+examples:
+  python -m edsr_conversion inspect models/edsr_baseline_x3.pb
+  python -m edsr_conversion onnx                      every model of models.toml whose graph is present
+  python -m edsr_conversion onnx EDSR_x4.pb -o out    one graph, into a folder
+  python -m edsr_conversion fetch --from /mnt/EDSR_x3.pb
+  python -m edsr_conversion synthesize --blocks 32 --filters 256 twin.pb
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the process's exit code. Errors a user can act on are one line on standard error."""
+    args = _parser().parse_args(argv)
+    _quieten()
+    try:
+        args.run(args)
+    except ConversionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left half written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edsr_conversion",
+        description="EDSR frozen TensorFlow graphs into ONNX models for Triton, proven to compute the same.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--root", type=Path, default=Path(), help="the repository's root (default: current folder)")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    inspect = commands.add_parser("inspect", help="say what a graph is")
+    inspect.add_argument("graph", type=Path, metavar="PB")
+    inspect.add_argument("--json", action="store_true", help="machine-readable output")
+    inspect.set_defaults(run=_inspect)
+
+    onnx = commands.add_parser("onnx", help="convert a graph, or every model of models.toml, to ONNX")
+    onnx.add_argument("graph", type=Path, metavar="PB", nargs="?", help="a graph; without one, models.toml is followed")
+    onnx.add_argument("-o", "--out", type=Path, help="folder for model.onnx and model.json (with PB)")
+    onnx.add_argument("--model", default=None, help="only this model of models.toml")
+    onnx.set_defaults(run=_onnx)
+
+    bring = commands.add_parser("fetch", help="bring EDSR_x3.pb, verified")
+    bring.add_argument("--from", dest="source", type=Path, help="take this file instead of downloading")
+    bring.add_argument("--model", default=PUBLISHED)
+    bring.set_defaults(run=_fetch)
+
+    synthesize = commands.add_parser("synthesize", help="write a graph with random weights and the published structure")
+    synthesize.add_argument("graph", type=Path, metavar="PB")
+    for name, default in (("blocks", 32), ("filters", 256), ("scale", 3), ("seed", 0)):
+        synthesize.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
+    synthesize.add_argument("--float", dest="quantized", action="store_false", help="float32 instead of 8-bit weights")
+    synthesize.set_defaults(run=_synthesize)
+
+    configs = commands.add_parser("configs", help="render model_repository/*/config.pbtxt from models.toml")
+    configs.set_defaults(run=_configs)
+    return parser
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    graph = read_graph(args.graph)
+    facts = describe(graph, _published(args.root))
+    if args.json:
+        print(json.dumps(facts, indent=2))
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        text = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+        print(
+            f"{key.replace('_', ' '):{width}}  {text:,}"
+            if type(value) is int
+            else f"{key.replace('_', ' '):{width}}  {text}"
+        )
+
+
+def describe(graph: FrozenGraph, published: Model | None) -> dict[str, Any]:
+    """What `inspect` says of a graph; `published` is the catalogue's entry for EDSR_x3.pb, if there is one."""
+    network = graph.network
+    return {
+        "file": str(graph.path),
+        "size_bytes": graph.size_bytes,
+        "sha256": graph.sha256,
+        "blocks": len(network.blocks),
+        "filters": network.filters,
+        "scale": network.scale,
+        "residual_scale": round(network.residual_scale, 6),
+        "parameters": network.parameters,
+        "flop_per_lr_pixel": network.flop_per_lr_pixel,
+        "halo_px": network.halo_px,
+        "quantized": graph.quantized,
+        "published_edsr_x3": published is not None and graph.sha256 == published.sha256,
+    }
+
+
+def _published(root: Path) -> Model | None:
+    try:
+        return catalogue.load_models(root).get(PUBLISHED)
+    except CatalogueError:
+        return None  # inspecting a file needs no repository
+
+
+def _onnx(args: argparse.Namespace) -> None:
+    if args.graph is not None:
+        if args.out is None or args.model:
+            raise CatalogueError("`onnx PB` needs `-o DIR` and takes no --model.")
+        _convert(args.graph, args.out, args.graph.stem)
+        return
+    if args.out is not None:
+        raise CatalogueError("`-o DIR` goes with `onnx PB`; the models of models.toml have their places.")
+    models = catalogue.select(catalogue.load_models(args.root), args.model)
+    present = [model for model in models if model.graph.exists()]
+    for model in models:
+        if model not in present:
+            print(
+                f"{model.name}: no graph at {model.graph}, skipped" + (" (`make fetch` brings it)" if model.url else "")
+            )
+    if not present:
+        raise GraphNotFoundError("No graph to convert. `make fetch` brings EDSR_x3.pb.")
+    for model in present:
+        _convert(model.graph, args.root / "model_repository" / model.name / "1", model.name, model)
+
+
+def _convert(path: Path, out: Path, name: str, listed: Model | None = None) -> None:
+    started = time.monotonic()
+    digest = hashlib.sha256(read_bytes(path)).hexdigest()
+    # Without TensorFlow, whose import takes longer than all the rest.
+    if (listed is None or digest == listed.sha256) and (existing := up_to_date(digest, out, name)):
+        print(f"{name}: {existing.model} is up to date")
+        return
+    _step(f"reading {path}")
+    graph = read_graph(path)
+    if listed is not None:
+        listed.check(graph)
+    _report(convert(graph, out, name, _step), time.monotonic() - started)
+
+
+def _step(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def _report(conversion: Conversion, seconds: float) -> None:
+    sidecar = conversion.sidecar
+    parity, network = sidecar["parity"], sidecar["network"]
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"{sidecar['name']}: wrote {conversion.model} "
+        f"({network['blocks']} blocks x {network['filters']} filters, x{network['scale']}, {sidecar['precision']})\n"
+        f"  parity with TensorFlow on {parity['inputs']} inputs: float {parity['float_max_difference']:.1e}, "
+        f"uint8 at most {parity['uint8_max_difference']} level on {parity['uint8_differing_fraction']:.4%} of values\n"
+        f"  {seconds:.0f} s, {peak_gb:.1f} GiB at most"
+    )
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    (model,) = catalogue.select(catalogue.load_models(args.root), args.model)
+    print(f"{fetch(model, args.source)}: present and verified")
+
+
+def _synthesize(args: argparse.Namespace) -> None:
+    from .graph_writer import graph_def
+    from .synthetic import random_network
+
+    try:
+        network = random_network(args.blocks, args.filters, args.scale, args.seed)
+    except ValueError as error:
+        raise CatalogueError(f"{error}.") from None
+    try:
+        write_atomically(args.graph, graph_def(network, quantized=args.quantized).SerializeToString())
+    except OSError as error:
+        raise ConversionError(f"Cannot write {args.graph}: {error.strerror}.") from None
+    print(f"{args.graph}: {network.parameters:,} parameters")
+
+
+def _configs(args: argparse.Namespace) -> None:
+    models = list(catalogue.load_models(args.root).values())
+    changed = repository.write_configs(models, args.root / "model_repository")
+    print("\n".join(f"wrote {path}" for path in changed) or "all configurations are up to date")
+
+
+def _quieten() -> None:
+    """TensorFlow and tf2onnx speak of GPUs and deprecations that nobody here can act on."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # also makes TensorFlow's own kernels the reference
+    for name in ("tensorflow", "tf2onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"tf2onnx|tensorflow|keras")

@@ -1,0 +1,131 @@
+"""One conversion from a frozen graph to a served ONNX model with its sidecar: proven first, written last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .errors import ConversionError
+from .graph_reader import FrozenGraph
+from .graph_writer import INPUT_NODE, OUTPUT_NHWC_NODE
+from .parity import Parity, measure
+from .runtimes import openvino_runner, tensorflow_runner
+from .serving_graph import OPSET, body_model, serving_model
+
+MODEL_FILE, SIDECAR_FILE = "model.onnx", "model.json"
+PRECISION = "fp32"
+# Raise when the graph we write changes, so that models converted before are converted again.
+FORMAT = 1
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was done: where the model is, whether it was there already, and what its sidecar says."""
+
+    model: Path
+    built: bool
+    sidecar: dict[str, Any]
+
+
+def convert(graph: FrozenGraph, out: Path, name: str, report: Report = lambda _: None) -> Conversion:
+    """Write `out`/model.onnx and `out`/model.json for a graph, unless they stand there already, made of the same.
+
+    Args:
+        graph: from `read_graph`.
+        out: folder; made if missing.
+        name: of the model, written into the ONNX graph.
+        report: called with one line per step.
+
+    Raises:
+        ParityError: the result differs from TensorFlow's; nothing was written.
+        ConversionError: the folder cannot be written.
+    """
+    if existing := up_to_date(graph.sha256, out, name):
+        return existing
+    report("converting to ONNX (tf2onnx)")
+    body = body_model(graph.network.fold_residual_scale().swap_red_and_blue())
+    model = serving_model(body, graph.network.scale, name)
+    report("comparing with TensorFlow")
+    original = tensorflow_runner(graph.definition, INPUT_NODE, OUTPUT_NHWC_NODE)
+    parity = measure(original, openvino_runner(body), openvino_runner(model))
+    parity.check()
+    raw = model.SerializeToString()
+    sidecar = _sidecar(graph, name, parity, hashlib.sha256(raw).hexdigest())
+    _write(out, raw, json.dumps(sidecar, indent=2).encode() + b"\n")
+    return Conversion(out / MODEL_FILE, True, sidecar)
+
+
+def up_to_date(source_sha256: str, out: Path, name: str) -> Conversion | None:
+    """The conversion that stands in `out`, if it is whole and was made of this source by these versions."""
+    try:
+        sidecar: dict[str, Any] = json.loads((out / SIDECAR_FILE).read_text(encoding="utf-8"))
+        digest = hashlib.sha256((out / MODEL_FILE).read_bytes()).hexdigest()
+        fits = sidecar["identity"] == _identity(source_sha256, name) and sidecar["model"]["sha256"] == digest
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Conversion(out / MODEL_FILE, False, sidecar) if fits else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that decides what the conversion writes."""
+    return {name: version(name) for name in ("edsr-triton", "onnx", "openvino", "tensorflow-cpu", "tf2onnx")}
+
+
+def _identity(source_sha256: str, name: str) -> str:
+    made_of = {"format": FORMAT, "source": source_sha256, "name": name, "opset": OPSET, "versions": versions()}
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def _sidecar(graph: FrozenGraph, name: str, parity: Parity, digest: str) -> dict[str, Any]:
+    network = graph.network
+    return {
+        "name": name,
+        "identity": _identity(graph.sha256, name),
+        "precision": PRECISION,
+        "model": {"file": MODEL_FILE, "sha256": digest, "opset": OPSET},
+        "source": {"file": graph.path.name, "sha256": graph.sha256, "quantized": graph.quantized},
+        "network": {
+            "blocks": len(network.blocks),
+            "filters": network.filters,
+            "scale": network.scale,
+            "halo_px": network.halo_px,
+            "parameters": network.parameters,
+            "flop_per_lr_pixel": network.flop_per_lr_pixel,
+        },
+        "parity": asdict(parity),
+        "versions": versions(),
+    }
+
+
+def _write(out: Path, model: bytes, sidecar: bytes) -> None:
+    """Both files appear whole, the sidecar last: a model without a fitting sidecar is never taken for a good one."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in ((MODEL_FILE, model), (SIDECAR_FILE, sidecar)):
+            write_atomically(out / name, content)
+    except OSError as error:
+        raise ConversionError(f"Cannot write to {out}: {error.strerror}. Free some space or choose another.") from None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path`, flush to disk, rename. On failure nothing is left behind."""
+    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).chmod(0o644)
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,61 @@
+"""Everything that can go wrong in a conversion and that a user can act upon.
+
+ConversionError
++-- CatalogueError        models.toml is wrong, or names no such model
++-- GraphNotFoundError    no graph file where one was expected
++-- InvalidGraphError     the file is not a frozen graph, is truncated, or holds unusable weights
++-- UnsupportedGraphError a graph, but not an EDSR of the published form
++-- ChecksumError         not the bytes that were promised
++-- DownloadError         the network did not deliver
++-- ParityError           the converted model does not compute what TensorFlow computes
+"""
+
+from __future__ import annotations
+
+
+class ConversionError(Exception):
+    """Base of all errors of this package. The message says what happened, to what, and what to do next."""
+
+    exit_code = 1
+
+
+class CatalogueError(ConversionError):
+    """models.toml cannot be used as written, or does not name the model asked for."""
+
+    exit_code = 3
+
+
+class GraphNotFoundError(ConversionError):
+    """There is no file where the graph was expected."""
+
+    exit_code = 4
+
+
+class InvalidGraphError(ConversionError):
+    """The file is not a frozen TensorFlow graph, is truncated, or its weights are unusable."""
+
+    exit_code = 5
+
+
+class UnsupportedGraphError(ConversionError):
+    """A frozen graph of another architecture."""
+
+    exit_code = 6
+
+
+class ChecksumError(ConversionError):
+    """The file's bytes are not the ones that were promised."""
+
+    exit_code = 7
+
+
+class DownloadError(ConversionError):
+    """The graph could not be downloaded."""
+
+    exit_code = 8
+
+
+class ParityError(ConversionError):
+    """The converted model differs from TensorFlow's by more than is allowed; nothing was written."""
+
+    exit_code = 9

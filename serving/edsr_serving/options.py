@@ -1,0 +1,84 @@
+"""What a user can choose about the server, and the tritonserver command line that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where the server finds its models, keeps its files, and listens.
+
+    Attributes:
+        repository: Triton model repository.
+        run_dir: folder for the pid file, the log, and what is prepared for one run of the server.
+        models: names to serve; empty for every model that is built.
+        address: address to listen on.
+        http_port, grpc_port, metrics_port: TCP ports.
+        precision: of the inference, "auto", "bf16" or "f32".
+        ready_timeout_s: how long the models may take to load.
+    """
+
+    repository: Path = Path("model_repository")
+    run_dir: Path = Path(".run")
+    models: tuple[str, ...] = ()
+    address: str = LOOPBACK
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    precision: str = "auto"
+    ready_timeout_s: float = 120.0
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Port by the name of its service."""
+        return {"HTTP": self.http_port, "gRPC": self.grpc_port, "metrics": self.metrics_port}
+
+    @property
+    def host(self) -> str:
+        """Where a client on this machine reaches the server."""
+        return LOOPBACK if self.address in ("0.0.0.0", "::", "") else self.address  # noqa: S104
+
+    @property
+    def http_url(self) -> str:
+        """host:port of the HTTP endpoint."""
+        return f"{self.host}:{self.http_port}"
+
+    @property
+    def grpc_url(self) -> str:
+        """host:port of the gRPC endpoint."""
+        return f"{self.host}:{self.grpc_port}"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether machines other than this one can reach the server."""
+        return not (self.address.startswith("127.") or self.address in ("localhost", "::1"))
+
+    def with_ports(self, http: int, grpc: int, metrics: int) -> ServerOptions:
+        """These options on other ports."""
+        return replace(self, http_port=http, grpc_port=grpc, metrics_port=metrics)
+
+
+def command(binary: Path, options: ServerOptions, repository: Path, backends: Path, shm_prefix: str) -> list[str]:
+    """The tritonserver command line.
+
+    Models are loaded once, at the start (`none`): a server that takes load requests lets its callers run code.
+    `shm_prefix` keeps two servers on one machine from sharing the names of the Python backend's shared memory.
+    """
+    return [
+        str(binary),
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        "--model-control-mode=none",
+        "--allow-gpu-metrics=false",
+        f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+        f"--http-address={options.address}",
+        f"--http-port={options.http_port}",
+        f"--grpc-address={options.address}",
+        f"--grpc-port={options.grpc_port}",
+        f"--metrics-address={options.address}",
+        f"--metrics-port={options.metrics_port}",
+    ]

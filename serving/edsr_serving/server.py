@@ -1,0 +1,202 @@
+"""Starts a tritonserver process, waits until it answers, says why if it does not, and stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import repository
+from .cpu import PRECISIONS, inference_precision, usable_cpus
+from .errors import InstallationError, PortInUseError, ServingError, StartupError
+from .installation import find_installation
+from .log import reasons
+from .options import ServerOptions, command
+
+LOG_FILE = "triton.log"
+POLL_S = 0.05
+STOP_TIMEOUT_S = 40.0  # Triton waits 30 s for requests in flight
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that answers: its process, what it was started with, and what it serves."""
+
+    process: subprocess.Popen[bytes]
+    options: ServerOptions
+    models: tuple[str, ...]
+    log: Path
+
+    def __enter__(self) -> RunningServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ask the process to end, and end it if it does not."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
+    """Start a server and return once all its models are ready.
+
+    Args:
+        options: where and what.
+        detached: the process outlives this one; otherwise it ends when this one does, however this one ends.
+
+    Raises:
+        InstallationError: a part of Triton is missing.
+        NothingToServeError: no model is built.
+        PortInUseError: a port is taken.
+        StartupError: the server ended or was not ready in time; the message has its reasons.
+    """
+    installation = find_installation()
+    models = repository.choose(repository.find_models(options.repository), options.models)
+    check_ports(options)
+    try:
+        options.run_dir.mkdir(parents=True, exist_ok=True)
+        installation.lay_out(options.run_dir)
+        view = options.run_dir / "model_repository"
+        repository.lay_out_view(models, view, runtime_parameters(options.precision))
+        log = options.run_dir / LOG_FILE
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command(installation.binary, options, view, options.run_dir / "backends", f"edsr{os.getpid()}"),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=installation.environment(options.run_dir),
+                start_new_session=True,  # Ctrl-C reaches us, and we stop the server in order
+                preexec_fn=None if detached else _end_with_parent(),
+            )
+    except OSError as error:
+        raise ServingError(f"Cannot prepare {options.run_dir}: {error}. Choose another with --run-dir.") from None
+    server = RunningServer(process, options, tuple(model.name for model in models), log)
+    try:
+        _wait_until_ready(server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def stop(pid: int) -> None:
+    """Stop a detached server, and return when it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        if not wait_for(lambda: not is_tritonserver(pid), STOP_TIMEOUT_S):
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: not is_tritonserver(pid), STOP_TIMEOUT_S)
+
+
+def is_tritonserver(pid: int) -> bool:
+    """Whether a live process with this id is a tritonserver: ids are used again."""
+    process = Path("/proc") / str(pid)
+    try:
+        ended = (process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+        return not ended and b"tritonserver" in (process / "cmdline").read_bytes().split(b"\0")[0]
+    except OSError:
+        return False
+
+
+def is_ready(options: ServerOptions) -> bool:
+    """Whether the server answers, and every model it was given is loaded."""
+    try:
+        with urllib.request.urlopen(f"http://{options.http_url}/v2/health/ready", timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def runtime_parameters(precision: str) -> dict[str, str]:
+    """What is decided at the start, for this machine, as entries of the model's `parameters`.
+
+    Raises:
+        ServingError: a precision this project does not know.
+    """
+    if precision not in PRECISIONS:
+        raise ServingError(f"There is no precision {precision!r}. Choose one of: {', '.join(PRECISIONS)}.")
+    try:
+        import openvino
+    except ImportError:
+        raise InstallationError("openvino is not installed in this environment. Run `make setup`.") from None
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return {
+        "cpus": str(usable_cpus()),
+        "inference_precision": inference_precision(precision, capabilities),
+        "runtime": f"OpenVINO {openvino.__version__.split('-')[0]}",
+    }
+
+
+def free_ports(count: int = 3) -> tuple[int, ...]:
+    """Distinct TCP ports that are free on loopback now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return tuple(each.getsockname()[1] for each in sockets)
+
+
+def check_ports(options: ServerOptions) -> None:
+    """Raise PortInUseError unless the server can listen on its address and ports."""
+    for service, port in options.ports.items():
+        family = socket.AF_INET6 if ":" in options.address else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
+            try:
+                probe.bind((options.address, port))
+            except (OSError, OverflowError) as error:
+                option = f"--{service.lower()}-port"
+                raise PortInUseError(
+                    f"Cannot listen on {options.address}:{port} for {service} ({_words(error)}). "
+                    f"Stop what uses it, or choose another port: {option} (`make serve {service.upper()}_PORT=...`)."
+                ) from None
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Poll until `condition` holds; False if it did not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def _wait_until_ready(server: RunningServer) -> None:
+    timeout_s = server.options.ready_timeout_s
+    wait_for(lambda: server.process.poll() is not None or is_ready(server.options), timeout_s)
+    if server.process.poll() is None and is_ready(server.options):
+        return
+    text = server.log.read_text(encoding="utf-8", errors="replace")
+    what = f"was not ready after {timeout_s:g} s"
+    if server.process.poll() is not None:
+        what = f"stopped with exit code {server.process.returncode}"
+    why = reasons(text) or "its log gives no reason"
+    raise StartupError(f"tritonserver {what}: {why} The whole log: {server.log.absolute()}")
+
+
+def _words(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "ports are 0 to 65535"
+
+
+def _end_with_parent() -> Callable[[], None]:
+    """For the child: ask the kernel to terminate it when its parent ends. Prepared before the fork."""
+    pr_set_pdeathsig = 1
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
