@@ -22,7 +22,7 @@ from .serving_graph import OPSET, body_model, serving_model
 MODEL_FILE, SIDECAR_FILE = "model.onnx", "model.json"
 PRECISION = "fp32"
 # Raise when the graph we write changes, so that models converted before are converted again.
-FORMAT = 1
+FORMAT = 2
 
 Report = Callable[[str], None]
 
@@ -52,7 +52,7 @@ def convert(graph: FrozenGraph, out: Path, name: str, report: Report = lambda _:
     if existing := up_to_date(graph.sha256, out, name):
         return existing
     report("converting to ONNX (tf2onnx)")
-    body = body_model(graph.network.fold_residual_scale().swap_red_and_blue())
+    body = body_model(graph.network.swap_red_and_blue())
     model = serving_model(body, graph.network.scale, name)
     report("comparing with TensorFlow")
     original = tensorflow_runner(graph.definition, INPUT_NODE, OUTPUT_NHWC_NODE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,23 +33,34 @@ def graph_def(network: Edsr, *, quantized: bool, fuse_bias: bool = False) -> Gra
         ValueError: a weight is not finite and `quantized` is set.
     """
     writer = _Writer(quantized, "BiasAdd" if fuse_bias else "Add")
-    head = writer.conv(writer.placeholder(INPUT_NODE), network.head, "resFilter_one", "BiasOne")
+    convolutions = iter(named_convolutions(network))
+    head = writer.conv(writer.placeholder(INPUT_NODE), *next(convolutions))
     x = head
-    for index, block in enumerate(network.blocks):
-        inner = writer.conv(x, block.first, f"resFilter{2 * index}", f"resBias{2 * index}")
+    for index in range(len(network.blocks)):
+        inner = writer.conv(x, *next(convolutions))
         inner = writer.node("Relu", f"Relu_{index}", [inner])
-        inner = writer.conv(inner, block.second, f"resFilter{2 * index + 1}", f"resBias{2 * index + 1}")
+        inner = writer.conv(inner, *next(convolutions))
         if network.residual_scale != 1:
             factor = writer.constant(f"mul_{index}/y", np.float32(network.residual_scale))
             inner = writer.node("Mul", f"mul_{index}", [inner, factor])
         x = writer.node("Add", f"residual_{index}", [x, inner])
-    x = writer.conv(x, network.body_end, "resFilter_two", "BiasTwo")
+    x = writer.conv(x, *next(convolutions))
     x = writer.node("Add", "long_skip", [x, head])
-    x = writer.conv(x, network.tail, "resFilter_three", "BiasThree")
+    x = writer.conv(x, *next(convolutions))
     x = writer.depth_to_space(x, network.scale)
     order = writer.constant(f"{OUTPUT_NCHW_NODE}/perm", np.array([0, 3, 1, 2], np.int32))
     writer.node("Transpose", OUTPUT_NCHW_NODE, [x, order], Tperm="int32")
     return writer.graph
+
+
+def named_convolutions(network: Edsr) -> Iterator[tuple[str, str, Conv]]:
+    """Yield (name of the filter, name of the bias, convolution) from input to output, as the published graphs do."""
+    yield "resFilter_one", "BiasOne", network.head
+    for index, block in enumerate(network.blocks):
+        yield f"resFilter{2 * index}", f"resBias{2 * index}", block.first
+        yield f"resFilter{2 * index + 1}", f"resBias{2 * index + 1}", block.second
+    yield "resFilter_two", "BiasTwo", network.body_end
+    yield "resFilter_three", "BiasThree", network.tail
 
 
 class _Writer:
@@ -102,7 +114,7 @@ class _Writer:
         self.graph.node[-1].attr["mode"].s = b"MIN_FIRST"
         return name
 
-    def conv(self, x: str, conv: Conv, kernel_name: str, bias_name: str) -> str:
+    def conv(self, x: str, kernel_name: str, bias_name: str, conv: Conv) -> str:
         kernel = self.weights(kernel_name, conv.kernel)
         bias = self.constant(bias_name, conv.bias)
         result = self.node("Conv2D", f"Conv2D_{kernel_name}", [x, kernel])
