@@ -9,8 +9,8 @@ from importlib.machinery import ModuleSpec
 from typing import Any
 
 import pytest
-
 from edsr_serving import installation
+
 from tools.check_system import main, problems
 
 VERSION = installation.python_version()
