@@ -37,6 +37,16 @@ def test_synthesize_then_onnx_then_onnx_again(run: Run, tmp_path: Path) -> None:
     assert "up to date" in run("edsr_conversion", "onnx", "x4.pb", "-o", "deep/out").stdout
 
 
+def test_the_full_size_twin_of_the_published_graph_converts(run: Run, tmp_path: Path) -> None:
+    made = run("edsr_conversion", "synthesize", "twin.pb")
+    assert "38,424,603 parameters" in made.stdout
+    assert (tmp_path / "twin.pb").stat().st_size == pytest.approx(38_524_784, rel=1e-3)
+    result = run("edsr_conversion", "onnx", "twin.pb", "-o", "out")
+    assert result.returncode == 0, result.stderr
+    assert "32 blocks x 256 filters, x3, fp32" in result.stdout
+    assert "parity with TensorFlow on 10 inputs" in result.stdout
+
+
 @pytest.fixture
 def repository(root: Path, tmp_path: Path, write_graph: Callable[..., Path]) -> Path:
     """A repository root with one listed graph that is present and one that is not."""
