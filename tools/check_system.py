@@ -3,6 +3,8 @@
 Runs on the system's own interpreter, with the standard library only, and even on one that is too old.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import platform
 import sys
