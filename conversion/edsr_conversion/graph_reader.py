@@ -107,6 +107,8 @@ class _Reader:
         blocks: list[Block] = []
         scales: set[float] = set()
         while x.name != head_node.name:
+            if len(blocks) > len(self._nodes):
+                raise InvalidGraphError(f"{self._path}: the graph has a cycle at {x.name}; it is damaged.")
             x, block, scale = self._block(x)
             blocks.append(block)
             scales.add(scale)
@@ -146,8 +148,10 @@ class _Reader:
             return node, 1.0
         for value, factor in ((0, 1), (1, 0)):
             if self._input(node, factor).op == "Const":
-                return self._input(node, value), float(self._constant(self._input(node, factor)).ravel()[0])
-        raise self._unsupported(f"{node.name} does not multiply by a constant")
+                constant = self._constant(self._input(node, factor))
+                if constant.size == 1 and np.isfinite(constant).all():
+                    return self._input(node, value), float(constant.item())
+        raise self._unsupported(f"{node.name} does not multiply by one finite number")
 
     def _skip(self, add: NodeDef) -> tuple[NodeDef, NodeDef]:
         """The long skip connection: (the head's output, the body's end)."""
@@ -192,10 +196,10 @@ class _Reader:
         if node.attr["mode"].s != b"MIN_FIRST" or node.attr["T"].type != quint8.as_datatype_enum:
             raise self._unsupported(f"{node.name}: only quint8 weights in mode MIN_FIRST are supported")
         values, low, high = (self._array(self._input(node, index)) for index in range(3))
-        if not (low.size == high.size == 1 and np.isfinite([low, high]).all() and low <= high):
+        if values.dtype.itemsize != 1 or low.size != 1 or high.size != 1 or not -np.inf < low <= high < np.inf:
             raise InvalidGraphError(f"{self._path}: {node.name} has an unusable range. Export the model again.")
         self.quantized = True
-        return QuantizedTensor(values.view(np.uint8), float(low), float(high)).dequantize()
+        return QuantizedTensor(values.view(np.uint8), low.item(), high.item()).dequantize()
 
     def _array(self, node: NodeDef) -> NDArray[Any]:
         from tensorflow import make_ndarray
@@ -204,19 +208,23 @@ class _Reader:
             raise self._unsupported(f"{node.name} is {node.op} where a constant was expected")
         try:
             array: NDArray[Any] = make_ndarray(node.attr["value"].tensor)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise InvalidGraphError(f"{self._path}: the constant {node.name} is damaged ({error}).") from None
         return array
 
     def _input(self, node: NodeDef, index: int) -> NodeDef:
         """The node that feeds an input, through any Identity."""
-        try:
-            found = self._nodes[node.input[index].lstrip("^").split(":")[0]]
-        except (KeyError, IndexError):
-            raise InvalidGraphError(
-                f"{self._path}: an input of {node.name} is missing; the graph is damaged. Fetch or export it again."
-            ) from None
-        return self._input(found, 0) if found.op == "Identity" else found
+        for _ in self._nodes:
+            try:
+                node = self._nodes[node.input[index].split(":")[0]]
+            except (KeyError, IndexError):
+                raise InvalidGraphError(
+                    f"{self._path}: an input of {node.name} is missing; the graph is damaged. Fetch or export it again."
+                ) from None
+            if node.op != "Identity":
+                return node
+            index = 0
+        raise InvalidGraphError(f"{self._path}: the graph has a cycle at {node.name}; it is damaged.")
 
     def _unsupported(self, reason: str) -> UnsupportedGraphError:
         return UnsupportedGraphError(f"{self._path} is {self._guess()}, not a supported EDSR: {reason}. {SUPPORTED}")

@@ -173,7 +173,11 @@ def _status(args: argparse.Namespace) -> int:
         facts = {"running": state is not None, "ready": ready, "models": models}
         print(json.dumps(facts | (state.as_dict() if state else {}), indent=2))
     else:
-        print(f"running (pid {state.pid}), http://{state.http_url}, gRPC {state.grpc_url}" if state else "not running")
+        print(
+            f"running (pid {state.pid}), http://{state.http_url}, gRPC {state.grpc_url}"
+            if state
+            else "no server in the background"
+        )
         for name, text in models.items():
             print(f"  {name}: {text}")
     return 0 if ready else 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -14,10 +15,11 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from . import repository
 from .cpu import PRECISIONS, inference_precision, usable_cpus
-from .errors import InstallationError, PortInUseError, ServingError, StartupError
+from .errors import AlreadyRunningError, InstallationError, PortInUseError, ServingError, StartupError
 from .installation import find_installation
 from .log import reasons
 from .options import ServerOptions, command
@@ -29,12 +31,13 @@ STOP_TIMEOUT_S = 40.0  # Triton waits 30 s for requests in flight
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that answers: its process, what it was started with, and what it serves."""
+    """A server that answers: its process, what it was started with, what it serves; `lock` keeps its folder."""
 
     process: subprocess.Popen[bytes]
     options: ServerOptions
     models: tuple[str, ...]
     log: Path
+    lock: IO[bytes]
 
     def __enter__(self) -> RunningServer:
         return self
@@ -50,6 +53,7 @@ class RunningServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.lock.close()
 
 
 def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
@@ -64,12 +68,14 @@ def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
         NothingToServeError: no model is built.
         PortInUseError: a port is taken.
         StartupError: the server ended or was not ready in time; the message has its reasons.
+        AlreadyRunningError: another process is starting a server, or keeps one, in this run folder.
     """
     installation = find_installation()
     models = repository.choose(repository.find_models(options.repository), options.models)
     check_ports(options)
     try:
         options.run_dir.mkdir(parents=True, exist_ok=True)
+        lock = _lock(options.run_dir)
         installation.lay_out(options.run_dir)
         view = options.run_dir / "model_repository"
         repository.lay_out_view(models, view, runtime_parameters(options.precision))
@@ -86,7 +92,7 @@ def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
             )
     except OSError as error:
         raise ServingError(f"Cannot prepare {options.run_dir}: {error}. Choose another with --run-dir.") from None
-    server = RunningServer(process, options, tuple(model.name for model in models), log)
+    server = RunningServer(process, options, tuple(model.name for model in models), log, lock)
     try:
         _wait_until_ready(server)
     except BaseException:
@@ -189,6 +195,20 @@ def _wait_until_ready(server: RunningServer) -> None:
         what = f"stopped with exit code {server.process.returncode}"
     why = reasons(text) or "its log gives no reason"
     raise StartupError(f"tritonserver {what}: {why} The whole log: {server.log.absolute()}")
+
+
+def _lock(run_dir: Path) -> IO[bytes]:
+    """Claim a run folder until the returned file is closed, or this process ends however it may."""
+    lock = (run_dir / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise AlreadyRunningError(
+            f"Another process keeps a server in {run_dir.absolute()}, or is starting one. "
+            "Wait for it, or give this one its own --run-dir and ports."
+        ) from None
+    return lock
 
 
 def _words(error: Exception) -> str:

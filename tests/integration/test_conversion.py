@@ -255,6 +255,18 @@ def test_a_graph_with_an_input_missing_is_damaged(tmp_path: Path) -> None:
         read_graph(tmp_path / "gap.pb")
 
 
+@pytest.mark.parametrize("operation", ["Identity", "Add"])
+def test_a_cycle_ends_with_an_error(tmp_path: Path, operation: str) -> None:
+    definition = graph_def(random_network(2, 8), quantized=False)
+    for node in definition.node:
+        if node.name == "residual_0":
+            node.op = operation
+            node.input[0] = "residual_1" if operation == "Add" else node.name
+    (tmp_path / "cycle.pb").write_bytes(definition.SerializeToString())
+    with pytest.raises((InvalidGraphError, UnsupportedGraphError)):
+        read_graph(tmp_path / "cycle.pb")
+
+
 def test_the_embedded_graph_has_the_published_form(root: Path) -> None:
     graph = read_graph(root / "models" / "edsr_baseline_x3.pb")
     load_models(root)["edsr_baseline_x3"].check(graph)

@@ -20,7 +20,16 @@ import pytest
 from commands import Run, assert_one_line_error
 from edsr_client import Upscaler
 from edsr_conversion import random_network
-from edsr_serving import InstallationError, PortInUseError, ServerOptions, StartupError, free_ports, installation, start
+from edsr_serving import (
+    AlreadyRunningError,
+    InstallationError,
+    PortInUseError,
+    ServerOptions,
+    StartupError,
+    free_ports,
+    installation,
+    start,
+)
 from edsr_serving.server import is_tritonserver, wait_for
 
 Build = Callable[..., Path]
@@ -68,7 +77,7 @@ def test_a_server_that_was_killed_is_not_taken_for_running(run: Run, background:
     pid = json.loads(run("edsr_serving", "status", "--json", *places(background)).stdout)["pid"]
     os.kill(pid, signal.SIGKILL)
     assert wait_for(lambda: not is_tritonserver(pid), 10)
-    assert "not running" in run("edsr_serving", "status", *places(background)).stdout
+    assert "no server" in run("edsr_serving", "status", *places(background)).stdout
     assert run("edsr_serving", "start", *flags(background)).returncode == 0
 
 
@@ -166,6 +175,15 @@ def test_a_server_that_is_not_ready_in_time_is_stopped(options: ServerOptions) -
         start(replace(options, ready_timeout_s=0.01))
     time.sleep(0.5)
     assert not listening(options.http_port)
+
+
+def test_a_run_folder_belongs_to_one_server(run: Run, options: ServerOptions) -> None:
+    with start(options):
+        with pytest.raises(AlreadyRunningError, match="its own --run-dir"):
+            start(options.with_ports(*free_ports(3)))
+        assert run("edsr_serving", "start", *flags(options.with_ports(*free_ports(3)))).returncode == 8
+    with start(options) as again:
+        assert again.process.poll() is None
 
 
 def test_nothing_built_says_what_to_do(run: Run, options: ServerOptions) -> None:
