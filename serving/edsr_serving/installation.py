@@ -14,6 +14,7 @@ from pathlib import Path
 from .errors import InstallationError
 
 OUR_BACKENDS = Path(__file__).parent / "backends"
+BACKENDS = "backends"
 STUB = "triton_python_backend_stub"
 # The stub for this version comes with a libpython of its own.
 BUNDLED_LIBPYTHON = "3.13"
@@ -40,9 +41,9 @@ class Installation:
 
     def lay_out(self, folder: Path) -> None:
         """Make `folder`/backends (Triton's Python backend with our stub, and our backends) and `folder`/lib."""
-        for name in ("backends", "lib"):
+        for name in (BACKENDS, "lib"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        backends = folder / "backends"
+        backends = folder / BACKENDS
         shutil.copytree(OUR_BACKENDS, backends, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(self.distribution / "backends" / "python", backends / "python")
         shutil.copy2(self.stub, backends / "python" / STUB)

@@ -40,7 +40,7 @@ class ServerOptions:
     @property
     def host(self) -> str:
         """Where a client on this machine reaches the server."""
-        return LOOPBACK if self.address in ("0.0.0.0", "::", "") else self.address  # noqa: S104
+        return LOOPBACK if self.address in ("0.0.0.0", "") else self.address  # noqa: S104
 
     @property
     def http_url(self) -> str:
@@ -55,7 +55,7 @@ class ServerOptions:
     @property
     def is_public(self) -> bool:
         """Whether machines other than this one can reach the server."""
-        return not (self.address.startswith("127.") or self.address in ("localhost", "::1"))
+        return not (self.address.startswith("127.") or self.address == "localhost")
 
     def with_ports(self, http: int, grpc: int, metrics: int) -> ServerOptions:
         """These options on other ports."""

@@ -20,11 +20,12 @@ from typing import IO
 from . import repository
 from .cpu import PRECISIONS, inference_precision, usable_cpus
 from .errors import AlreadyRunningError, InstallationError, PortInUseError, ServingError, StartupError
-from .installation import find_installation
+from .installation import BACKENDS, find_installation
 from .log import reasons
 from .options import ServerOptions, command
 
 LOG_FILE = "triton.log"
+VIEW = "model_repository"
 POLL_S = 0.05
 STOP_TIMEOUT_S = 40.0  # Triton waits 30 s for requests in flight
 
@@ -70,6 +71,7 @@ def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
         StartupError: the server ended or was not ready in time; the message has its reasons.
         AlreadyRunningError: another process is starting a server, or keeps one, in this run folder.
     """
+    check_options(options)
     installation = find_installation()
     models = repository.choose(repository.find_models(options.repository), options.models)
     check_ports(options)
@@ -77,12 +79,13 @@ def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
         options.run_dir.mkdir(parents=True, exist_ok=True)
         lock = _lock(options.run_dir)
         installation.lay_out(options.run_dir)
-        view = options.run_dir / "model_repository"
-        repository.lay_out_view(models, view, runtime_parameters(options.precision))
+        repository.lay_out_view(models, options.run_dir / VIEW, runtime_parameters(options.precision))
         log = options.run_dir / LOG_FILE
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command(installation.binary, options, view, options.run_dir / "backends", f"edsr{os.getpid()}"),
+                command(installation.binary, options, Path(VIEW), Path(BACKENDS), f"edsr{os.getpid()}"),
+                # Paths relative to here: Triton starts the stub by a shell command in which a blank ends a path.
+                cwd=options.run_dir,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -158,18 +161,29 @@ def free_ports(count: int = 3) -> tuple[int, ...]:
         return tuple(each.getsockname()[1] for each in sockets)
 
 
+def check_options(options: ServerOptions) -> None:
+    """Raise ServingError for what no machine could do."""
+    ports = options.ports.values()
+    if not all(0 < port < 2**16 for port in ports) or len(set(ports)) < len(ports):
+        said = ", ".join(f"{service} {port}" for service, port in options.ports.items())
+        raise ServingError(f"The ports must be different and from 1 to 65535, not {said}.")
+    if ":" in options.address:
+        raise ServingError(
+            f"Cannot bind to {options.address}: the embedded Triton takes IPv4 addresses and names only."
+        )
+
+
 def check_ports(options: ServerOptions) -> None:
     """Raise PortInUseError unless the server can listen on its address and ports."""
     for service, port in options.ports.items():
-        family = socket.AF_INET6 if ":" in options.address else socket.AF_INET
-        with socket.socket(family) as probe:
+        with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
             try:
                 probe.bind((options.address, port))
-            except (OSError, OverflowError) as error:
+            except OSError as error:
                 option = f"--{service.lower()}-port"
                 raise PortInUseError(
-                    f"Cannot listen on {options.address}:{port} for {service} ({_words(error)}). "
+                    f"Cannot listen on {options.address}:{port} for {service} ({error.strerror}). "
                     f"Stop what uses it, or choose another port: {option} (`make serve {service.upper()}_PORT=...`)."
                 ) from None
 
@@ -193,7 +207,7 @@ def _wait_until_ready(server: RunningServer) -> None:
     what = f"was not ready after {timeout_s:g} s"
     if server.process.poll() is not None:
         what = f"stopped with exit code {server.process.returncode}"
-    why = reasons(text) or "its log gives no reason"
+    why = reasons(text) or "its log gives no reason."
     raise StartupError(f"tritonserver {what}: {why} The whole log: {server.log.absolute()}")
 
 
@@ -209,10 +223,6 @@ def _lock(run_dir: Path) -> IO[bytes]:
             "Wait for it, or give this one its own --run-dir and ports."
         ) from None
     return lock
-
-
-def _words(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "ports are 0 to 65535"
 
 
 def _end_with_parent() -> Callable[[], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from edsr_serving import (
     InstallationError,
     PortInUseError,
     ServerOptions,
+    ServingError,
     StartupError,
     free_ports,
     installation,
@@ -154,6 +157,34 @@ def test_a_port_in_use_is_named_and_another_can_be_chosen(run: Run, options: Ser
         with pytest.raises(PortInUseError, match=f"{options.grpc_port} for gRPC"):
             start(options)
         assert_one_line_error(run("edsr_serving", "start", *flags(options)), 6, "--grpc-port")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"http_port": 9000, "grpc_port": 9000}, "must be different"),
+        ({"http_port": 0}, "from 1 to 65535"),
+        ({"metrics_port": 70000}, "from 1 to 65535"),
+        ({"address": "::1"}, "IPv4"),
+        ({"address": "no-such-host.invalid"}, "Name or service not known"),
+        ({"precision": "fp7"}, "auto, bf16, f32"),
+    ],
+)
+def test_options_no_machine_could_follow_are_refused(
+    options: ServerOptions, change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ServingError, match=words):
+        start(replace(options, **change))
+
+
+def test_blanks_and_umlauts_in_paths_are_taken(options: ServerOptions, tmp_path: Path) -> None:
+    strange = tmp_path / "ä folder (1) & more"
+    shutil.copytree(options.repository, strange / "models")
+    with (
+        start(replace(options, repository=strange / "models", run_dir=strange / "run")) as server,
+        Upscaler(server.options.http_url, model="tiny") as upscaler,
+    ):
+        assert upscaler.upscale(np.zeros((3, 4, 3), np.uint8)).shape == (9, 12, 3)
 
 
 def test_a_model_that_crashes_at_load_is_one_message_and_no_process(options: ServerOptions) -> None:

@@ -45,9 +45,9 @@ class TritonPythonModel:
         self._requests = [self._compiled.create_infer_request()]
         precision = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         threads = self._compiled.get_property("INFERENCE_NUM_THREADS")
-        pb_utils.Logger.log_info(
-            f"{args['model_instance_name']}: OpenVINO {ov.__version__.split('-')[0]}, {precision}, {threads} thread(s)"
-        )
+        # Not by pb_utils.Logger, which ends the process if the path of this file is not ASCII.
+        instance, version = args["model_instance_name"], ov.__version__.split("-")[0]
+        print(f"{instance}: OpenVINO {version}, {precision}, {threads} thread(s)", flush=True)  # noqa: T201
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer every request; one that fails does not fail the others."""
