@@ -31,7 +31,7 @@ def busiest_square(panels: list[Panel], side_px: int) -> tuple[int, int]:
     boxes = (
         sums[side_px:, side_px:] - sums[:-side_px, side_px:] - sums[side_px:, :-side_px] + sums[:-side_px, :-side_px]
     )
-    top, left = np.unravel_index(int(boxes.argmax()), boxes.shape)
+    top, left = np.unravel_index(int(np.argmax(boxes)), boxes.shape)
     return int(top), int(left)
 
 

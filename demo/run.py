@@ -36,10 +36,13 @@ def main() -> int:
     parser.add_argument("image", nargs="?", type=Path, help="a picture of your own")
     args = parser.parse_args()
     try:
-        run(args.image)
+        run(args.image and args.image.expanduser())
     except (EdsrError, ServingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -110,12 +113,15 @@ def save(low: Pixels, high: Pixels, original: Pixels | None) -> None:
     whole = Panel("the whole picture, by EDSR", high)
     partial = OUT.with_name("out.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for name, pixels in pictures.items():
-        write_image(partial / f"{name}.png", pixels)
-    write_image(partial / "comparison.png", np.array(comparison(whole, panels)))
-    shutil.rmtree(OUT, ignore_errors=True)
-    partial.replace(OUT)
+    try:
+        partial.mkdir()
+        for name, pixels in pictures.items():
+            write_image(partial / f"{name}.png", pixels)
+        write_image(partial / "comparison.png", np.array(comparison(whole, panels)))
+        shutil.rmtree(OUT, ignore_errors=True)
+        partial.replace(OUT)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def ssim_y(picture: Pixels, reference: Pixels, shave_px: int = 3) -> float:

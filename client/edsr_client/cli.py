@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .errors import EdsrError
+from .errors import EdsrError, ModelNotFoundError
+from .model_info import ModelInfo
 from .transport import DEFAULT_TIMEOUT_S
 from .upscaler import Upscaler
 
@@ -31,7 +32,7 @@ exit codes: 0 done, 2 wrong usage, 3 bad picture, 4 cannot write, 5 server unrea
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the process's exit code. Errors a user can act on are one line on standard error."""
-    args = _parser().parse_args(argv)
+    args = _parse(argv)
     try:
         with Upscaler(args.url, args.protocol, args.model, args.timeout) as upscaler:
             args.run(upscaler, args)
@@ -45,6 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted; nothing was left half written", file=sys.stderr)
         return 130
     return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """argparse gives up on `IN --option value OUT`: an optional argument that comes after an option."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if len(rest) == 1 and not rest[0].startswith("-") and getattr(args, "dst", Path()) is None:
+        args.dst, rest = Path(rest[0]), []
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,22 +96,39 @@ def _upscale(upscaler: Upscaler, args: argparse.Namespace) -> None:
 
 
 def _info(upscaler: Upscaler, args: argparse.Namespace) -> None:
-    server, model = upscaler.server(), upscaler.model
+    server = upscaler.server()
+    try:
+        model = upscaler.model
+    except ModelNotFoundError:
+        if args.model or not server["ready"]:
+            raise
+        model = None  # it serves other models than the usual ones: say which
     if args.json:
-        print(json.dumps({"server": server, "model": asdict(model)}, indent=2))
+        print(json.dumps({"server": server, "model": asdict(model) if model else None}, indent=2))
         return
+    state = "ready" if server["ready"] else "not ready"
+    _print_table(
+        ("server", f"{server['name']} {server['version']} at {server['url']}, {state}"),
+        ("models ready", ", ".join(server["models"]) or "none"),
+    )
+    if model is not None:
+        _print_model(model)
+    else:
+        print("name one of them with --model to see more")
+
+
+def _print_model(model: ModelInfo) -> None:
     limit = f"{model.max_lr_pixels:,} pixels in one request" if model.max_lr_pixels else "not stated"
     runtime = f" ({model.runtime})" if model.runtime else ""
-    for key, value in (
-        (
-            "server",
-            f"{server['name']} {server['version']} at {server['url']}, {'ready' if server['ready'] else 'not ready'}",
-        ),
-        ("models ready", ", ".join(server["models"])),
+    _print_table(
         ("model", f"{model.name}, x{model.scale}"),
         ("weights", f"{model.source}, sha256 {model.source_sha256}"),
         ("precision", f"{model.inference_precision}, from a {model.precision} model file"),
         ("backend", f"{model.backend}{runtime}"),
         ("limit", limit),
-    ):
+    )
+
+
+def _print_table(*rows: tuple[str, str]) -> None:
+    for key, value in rows:
         print(f"{key:13} {value}")

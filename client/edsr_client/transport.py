@@ -164,7 +164,7 @@ class GrpcTransport(_TritonTransport):
         try:
             import tritonclient.grpc as module
         except ImportError:
-            raise EdsrError("gRPC is not installed. Run `pip install 'edsr-client[grpc]'`, or use HTTP.") from None
+            raise EdsrError("gRPC is not installed. Install edsr-client with its extra [grpc], or use HTTP.") from None
         super().__init__(url, timeout_s, module, module.InferenceServerClient(url))
 
     def _as_json(self) -> dict[str, Any]:

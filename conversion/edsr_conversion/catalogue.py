@@ -66,13 +66,11 @@ def load_models(root: Path) -> dict[str, Model]:
     return models
 
 
-def select(models: dict[str, Model], name: str | None) -> list[Model]:
-    """All models, or the one named; CatalogueError lists the names there are."""
-    if not name:
-        return list(models.values())
-    if name not in models:
-        raise CatalogueError(f"There is no model {name!r} in models.toml. There are: {', '.join(models)}.")
-    return [models[name]]
+def select(models: dict[str, Model], names: list[str]) -> list[Model]:
+    """The models named, or all if none is; CatalogueError lists the names there are."""
+    if unknown := [name for name in names if name not in models]:
+        raise CatalogueError(f"There is no model {unknown[0]!r} in models.toml. There are: {', '.join(models)}.")
+    return [models[name] for name in names] or list(models.values())
 
 
 def _read(path: Path) -> dict[str, Model]:

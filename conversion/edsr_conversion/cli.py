@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     onnx = commands.add_parser("onnx", help="convert a graph, or every model of models.toml, to ONNX")
     onnx.add_argument("graph", type=Path, metavar="PB", nargs="?", help="a graph; without one, models.toml is followed")
     onnx.add_argument("-o", "--out", type=Path, help="folder for model.onnx and model.json (with PB)")
-    onnx.add_argument("--model", default=None, help="only this model of models.toml")
+    onnx.add_argument("--model", action="append", default=[], help="only this model of models.toml; may be repeated")
     onnx.set_defaults(run=_onnx)
 
     bring = commands.add_parser("fetch", help="bring EDSR_x3.pb, verified")
@@ -137,6 +137,7 @@ def _onnx(args: argparse.Namespace) -> None:
     if args.out is not None:
         raise CatalogueError("`-o DIR` goes with `onnx PB`; the models of models.toml have their places.")
     models = catalogue.select(catalogue.load_models(args.root), args.model)
+    failed: ConversionError | None = None
     present = [model for model in models if model.graph.exists()]
     for model in models:
         if model not in present:
@@ -146,7 +147,14 @@ def _onnx(args: argparse.Namespace) -> None:
     if not present:
         raise GraphNotFoundError("No graph to convert. `make fetch` brings EDSR_x3.pb.")
     for model in present:
-        _convert(model.graph, args.root / "model_repository" / model.name / "1", model.name, model)
+        try:
+            _convert(model.graph, args.root / "model_repository" / model.name / "1", model.name, model)
+        except ConversionError as error:  # the other models are built all the same
+            if failed is not None:
+                print(f"error: {failed}", file=sys.stderr)
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 def _convert(path: Path, out: Path, name: str, listed: Model | None = None) -> None:
@@ -181,7 +189,7 @@ def _report(conversion: Conversion, seconds: float) -> None:
 
 
 def _fetch(args: argparse.Namespace) -> None:
-    (model,) = catalogue.select(catalogue.load_models(args.root), args.model)
+    (model,) = catalogue.select(catalogue.load_models(args.root), [args.model])
     print(f"{fetch(model, args.source)}: present and verified")
 
 

@@ -40,7 +40,7 @@ def quantize(weights: NDArray[np.float32]) -> QuantizedTensor:
     """
     if not np.isfinite(weights).all():
         raise ValueError("weights must be finite")
-    low, high = float(weights.min()), float(weights.max())
+    low, high = float(np.min(weights)), float(np.max(weights))
     if low == high:
         return QuantizedTensor(np.zeros(weights.shape, np.uint8), low, high)
     step, lowest = _grid(low, high)

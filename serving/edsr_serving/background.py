@@ -25,6 +25,7 @@ class State:
     metrics_port: int
     models: tuple[str, ...]
     log: str
+    shm_prefix: str
 
     @property
     def options(self) -> ServerOptions:
@@ -63,6 +64,7 @@ def remember(server: server_process.RunningServer) -> None:
         metrics_port=options.metrics_port,
         models=server.models,
         log=str(server.log.absolute()),
+        shm_prefix=server.shm_prefix,
     )
     partial = options.run_dir / f"{STATE_FILE}.part"
     partial.write_text(json.dumps(asdict(state)), encoding="utf-8")
@@ -71,20 +73,27 @@ def remember(server: server_process.RunningServer) -> None:
 
 def read(run_dir: Path) -> State | None:
     """The server of a run folder if it is alive, else None."""
+    state = _remembered(run_dir)
+    return state if state and server_process.is_tritonserver(state.pid) else None
+
+
+def _remembered(run_dir: Path) -> State | None:
     try:
         raw = json.loads((run_dir / STATE_FILE).read_text(encoding="utf-8"))
-        state = State(**{**raw, "models": tuple(raw["models"])})
+        return State(**{**raw, "models": tuple(raw["models"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return state if server_process.is_tritonserver(state.pid) else None
 
 
-def refuse_if_running(run_dir: Path) -> None:
-    """Raise AlreadyRunningError if this run folder's server is alive."""
-    if state := read(run_dir):
+def make_way(run_dir: Path) -> None:
+    """Clear away what a server that died has left; raise AlreadyRunningError if it lives."""
+    state = _remembered(run_dir)
+    if state and not server_process.is_tritonserver(state.pid):
+        server_process.clean_up(state.pid, state.shm_prefix)
+    elif state:
         raise AlreadyRunningError(
             f"A server is already running (pid {state.pid}, http://{state.http_url}). "
-            "`python -m edsr_serving stop` stops it; another needs its own --run-dir and ports."
+            "`make stop` stops it; another needs its own --run-dir and ports."
         )
 
 
@@ -97,6 +106,6 @@ def stop(run_dir: Path) -> int:
     state = read(run_dir)
     if state is None:
         raise NotRunningError(f"No server runs in the background from {run_dir.absolute()}.")
-    server_process.stop(state.pid)
+    server_process.stop(state.pid, state.shm_prefix)
     (run_dir / STATE_FILE).unlink(missing_ok=True)
     return state.pid

@@ -147,7 +147,7 @@ def _summary(options: ServerOptions, models: Sequence[str]) -> str:
 
 def _start(args: argparse.Namespace) -> int:
     options = _options(args)
-    background.refuse_if_running(options.run_dir)
+    background.make_way(options.run_dir)
     if options.is_public:
         print(PUBLIC_WARNING, file=sys.stderr)
     server = start(options, detached=True)

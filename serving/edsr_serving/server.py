@@ -38,6 +38,7 @@ class RunningServer:
     options: ServerOptions
     models: tuple[str, ...]
     log: Path
+    shm_prefix: str
     lock: IO[bytes]
 
     def __enter__(self) -> RunningServer:
@@ -47,13 +48,12 @@ class RunningServer:
         self.stop()
 
     def stop(self) -> None:
-        """Ask the process to end, and end it if it does not."""
+        """Ask the process to end, end it if it does not, and see that nothing of it is left."""
         self.process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        clean_up(self.process.pid, self.shm_prefix)
+        self.process.wait()
         self.lock.close()
 
 
@@ -81,9 +81,10 @@ def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
         installation.lay_out(options.run_dir)
         repository.lay_out_view(models, options.run_dir / VIEW, runtime_parameters(options.precision))
         log = options.run_dir / LOG_FILE
+        shm_prefix = f"edsr-{os.getpid()}-{options.http_port}-"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command(installation.binary, options, Path(VIEW), Path(BACKENDS), f"edsr{os.getpid()}"),
+                command(installation.binary, options, Path(VIEW), Path(BACKENDS), shm_prefix),
                 # Paths relative to here: Triton starts the stub by a shell command in which a blank ends a path.
                 cwd=options.run_dir,
                 stdout=output,
@@ -95,7 +96,7 @@ def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
             )
     except OSError as error:
         raise ServingError(f"Cannot prepare {options.run_dir}: {error}. Choose another with --run-dir.") from None
-    server = RunningServer(process, options, tuple(model.name for model in models), log, lock)
+    server = RunningServer(process, options, tuple(model.name for model in models), log, shm_prefix, lock)
     try:
         _wait_until_ready(server)
     except BaseException:
@@ -104,13 +105,24 @@ def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
     return server
 
 
-def stop(pid: int) -> None:
-    """Stop a detached server, and return when it is gone."""
+def stop(pid: int, shm_prefix: str) -> None:
+    """Stop a detached server, and return when it and all that belongs to it is gone."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-        if not wait_for(lambda: not is_tritonserver(pid), STOP_TIMEOUT_S):
-            os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: not is_tritonserver(pid), STOP_TIMEOUT_S)
+    wait_for(lambda: not is_tritonserver(pid), STOP_TIMEOUT_S)
+    clean_up(pid, shm_prefix)
+
+
+def clean_up(pid: int, shm_prefix: str) -> None:
+    """Kill what is left of a server's process group, and remove its shared memory.
+
+    A tritonserver that is stopped while it loads, or killed, leaves its Python stubs behind, and those ignore SIGTERM.
+    """
+    for member in _group(pid):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(member, signal.SIGKILL)
+    for region in Path("/dev/shm").glob(f"{shm_prefix}*"):  # noqa: S108
+        region.unlink(missing_ok=True)
 
 
 def is_tritonserver(pid: int) -> bool:
@@ -121,6 +133,19 @@ def is_tritonserver(pid: int) -> bool:
         return not ended and b"tritonserver" in (process / "cmdline").read_bytes().split(b"\0")[0]
     except OSError:
         return False
+
+
+def _group(leader: int) -> list[int]:
+    """Triton's processes in the group of a server, which need not live any more."""
+    members = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            group = int((process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[2])
+            if group == leader and b"triton" in (process / "cmdline").read_bytes():
+                members.append(int(process.name))
+        except (OSError, ValueError):  # it has just ended
+            continue
+    return members
 
 
 def is_ready(options: ServerOptions) -> bool:
@@ -184,7 +209,8 @@ def check_ports(options: ServerOptions) -> None:
                 option = f"--{service.lower()}-port"
                 raise PortInUseError(
                     f"Cannot listen on {options.address}:{port} for {service} ({error.strerror}). "
-                    f"Stop what uses it, or choose another port: {option} (`make serve {service.upper()}_PORT=...`)."
+                    f"Stop what uses it, or choose another port ({option}, `make serve {service.upper()}_PORT=...`) "
+                    "or address."
                 ) from None
 
 

@@ -172,7 +172,7 @@ def test_requests_of_many_clients_at_once_are_each_answered_right(embedded_serve
 
 
 def test_the_preferred_model_is_taken_and_another_can_be_named(
-    tmp_path: Path, build_repository: Callable[..., Path]
+    run: Run, tmp_path: Path, build_repository: Callable[..., Path]
 ) -> None:
     for name, filters in (("edsr_x3", 8), ("edsr_baseline_x3", 12), ("other", 4)):
         repository = build_repository(random_network(1, filters), name)
@@ -181,12 +181,18 @@ def test_the_preferred_model_is_taken_and_another_can_be_named(
         for model, expected in ((None, "edsr_x3"), ("other", "other")):
             with Upscaler(options.http_url, model=model) as upscaler:
                 assert upscaler.model.name == expected
+        told = run("edsr_client", "info", "--url", options.http_url)
+        assert "edsr_baseline_x3, edsr_x3, other" in told.stdout
     with (
         start(replace(options, models=("other",))),
         Upscaler(options.http_url) as upscaler,
         pytest.raises(ModelNotFoundError, match="it serves: other"),
     ):
         upscaler.upscale(np.zeros((4, 4, 3), np.uint8))
+    with start(replace(options, models=("other",))):
+        told = run("edsr_client", "info", "--url", options.http_url)
+        assert told.returncode == 0
+        assert "name one of them with --model" in told.stdout
 
 
 def test_the_command_upscales_a_file(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
@@ -196,7 +202,7 @@ def test_the_command_upscales_a_file(run: Run, embedded_server: RunningServer, t
     assert "a_x3.png (edsr_baseline_x3 on" in done.stdout
     assert read_image(tmp_path / "a_x3.png").shape == (30, 36, 3)
     grpc = ("--url", embedded_server.options.grpc_url, "--protocol", "grpc")
-    assert run("edsr_client", "upscale", "a.png", "b.webp", *grpc).returncode == 0
+    assert run("edsr_client", "upscale", "a.png", *grpc, "b.webp").returncode == 0
     assert read_image(tmp_path / "b.webp").shape == (30, 36, 3)
 
 
@@ -207,6 +213,8 @@ def test_the_command_says_what_is_served(run: Run, embedded_server: RunningServe
     assert facts["model"]["precision"] == "fp32"
     assert facts["model"]["max_lr_pixels"] == 4_194_304
     text = run("edsr_client", "info", "--url", embedded_server.options.http_url).stdout
+    grpc = ("--protocol", "grpc", "--url", embedded_server.options.grpc_url)
+    assert json.loads(run("edsr_client", "info", "--json", *grpc).stdout)["model"] == facts["model"]
     for word in ("edsr_baseline_x3.pb", facts["model"]["source_sha256"], "f32", "openvino", "4,194,304"):
         assert word in text
 

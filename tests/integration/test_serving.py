@@ -33,7 +33,8 @@ from edsr_serving import (
     installation,
     start,
 )
-from edsr_serving.server import is_tritonserver, wait_for
+from edsr_serving.background import State, read
+from edsr_serving.server import is_tritonserver, stop, wait_for
 
 Build = Callable[..., Path]
 
@@ -82,6 +83,8 @@ def test_a_server_that_was_killed_is_not_taken_for_running(run: Run, background:
     assert wait_for(lambda: not is_tritonserver(pid), 10)
     assert "no server" in run("edsr_serving", "status", *places(background)).stdout
     assert run("edsr_serving", "start", *flags(background)).returncode == 0
+    assert run("edsr_serving", "stop", *places(background)).returncode == 0
+    assert processes_in(background.run_dir) == []
 
 
 def test_a_model_that_is_not_built_is_not_loaded_and_status_says_so(run: Run, background: ServerOptions) -> None:
@@ -120,6 +123,18 @@ def test_the_server_ends_with_the_process_that_started_it(options: ServerOptions
     process.kill()
     process.communicate()
     assert wait_for(lambda: not listening(options.http_port), 40)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of the live processes whose working directory is `folder`: a server and its backends."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == folder.resolve():
+                found.append((process / "cmdline").read_text("utf-8").replace("\0", " "))
+        except OSError:
+            continue
+    return found
 
 
 def listening(port: int) -> bool:
@@ -204,8 +219,28 @@ def test_a_model_that_crashes_at_load_is_one_message_and_no_process(options: Ser
 def test_a_server_that_is_not_ready_in_time_is_stopped(options: ServerOptions) -> None:
     with pytest.raises(StartupError, match=r"not ready after 0\.01 s"):
         start(replace(options, ready_timeout_s=0.01))
-    time.sleep(0.5)
     assert not listening(options.http_port)
+    assert processes_in(options.run_dir) == []
+
+
+@pytest.mark.parametrize("after_s", [0.3, 1.0, 1.7])
+def test_an_interrupt_while_it_loads_leaves_no_process(options: ServerOptions, after_s: float) -> None:
+    command = [sys.executable, "-m", "edsr_serving", "start", *map(str, flags(options))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    if process.returncode:  # otherwise it was ready sooner, and goes on in the background as it should
+        assert processes_in(options.run_dir) == []
+    else:
+        stop(background_state(options).pid, background_state(options).shm_prefix)
+
+
+def background_state(options: ServerOptions) -> State:
+    state = read(options.run_dir)
+    assert state is not None
+    return state
 
 
 def test_a_run_folder_belongs_to_one_server(run: Run, options: ServerOptions) -> None:

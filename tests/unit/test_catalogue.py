@@ -64,4 +64,4 @@ def test_a_missing_catalogue_says_where_it_was_looked_for(tmp_path: Path) -> Non
 
 def test_an_unknown_model_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="There are: a"):
-        select(load_models(write(tmp_path, TABLE.format(name="a"))), "b")
+        select(load_models(write(tmp_path, TABLE.format(name="a"))), ["a", "b"])
