@@ -43,9 +43,9 @@ class ModelInfo:
         Raises:
             RequestRefusedError: the model is not one of ours: it names no scale.
         """
-        values = {key: entry.get("string_value", "") for key, entry in config.get("parameters", {}).items()}
         name = str(config.get("name", ""))
         try:
+            values = {key: entry.get("string_value", "") for key, entry in config.get("parameters", {}).items()}
             return cls(
                 name=name,
                 scale=int(values["scale"]),
@@ -58,7 +58,7 @@ class ModelInfo:
                 backend=str(config.get("backend", "")),
                 runtime=values.get("runtime", ""),
             )
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, AttributeError):
             raise RequestRefusedError(
                 f"The model {name!r} is not an EDSR of this project: its configuration has no usable `scale` "
                 "parameter. Name another with model=... (`--model`)."

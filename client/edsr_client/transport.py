@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -23,6 +24,10 @@ INPUT, OUTPUT = "image", "upscaled"
 DEFAULT_PORTS = {"http": 8000, "grpc": 8001}
 DEFAULT_TIMEOUT_S = 300.0
 CONNECT_TIMEOUT_S = 5.0
+MAX_TIMEOUT_S = 86_400.0
+# A name or an IPv4 address, and a port.
+LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+ADDRESS = re.compile(rf"{LABEL}(\.{LABEL})*\.?:[0-9]{{1,5}}")
 
 
 class Transport(Protocol):
@@ -60,8 +65,8 @@ def connect(url: str | None, protocol: str, timeout_s: float) -> Transport:
     """
     if protocol not in DEFAULT_PORTS:
         raise ValueError(f"protocol must be 'http' or 'grpc', not {protocol!r}")
-    if not timeout_s > 0:
-        raise ValueError(f"timeout_s must be positive, not {timeout_s!r}")
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise ValueError(f"timeout_s must be more than 0 and at most {MAX_TIMEOUT_S:g} seconds, not {timeout_s!r}")
     address = host_and_port(url, protocol)
     return HttpTransport(address, timeout_s) if protocol == "http" else GrpcTransport(address, timeout_s)
 
@@ -76,7 +81,11 @@ def host_and_port(url: str | None, protocol: str) -> str:
     rest = rest.rstrip("/")
     if not rest or "/" in rest:
         raise ValueError(f"{url!r} is not host:port")
-    return rest if rest.rpartition(":")[2].isdigit() else f"{rest}:{DEFAULT_PORTS[protocol]}"
+    if ":" not in rest:
+        rest = f"{rest}:{DEFAULT_PORTS[protocol]}"
+    if not ADDRESS.fullmatch(rest) or not 0 < int(rest.rpartition(":")[2]) < 2**16:
+        raise ValueError(f"{url!r} is not host:port")
+    return rest
 
 
 class _TritonTransport:
@@ -143,7 +152,12 @@ class _TritonTransport:
             raise _timed_out(self.url) from error
         except OSError as error:
             raise _unreachable(self.url, error.strerror or str(error)) from error
-        except (ValueError, HTTPException) as error:  # an address or an answer that makes no sense
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            HTTPException,
+        ) as error:  # an address or an answer that makes no sense
             raise _unreachable(self.url, str(error)) from error
 
 
@@ -165,7 +179,7 @@ class GrpcTransport(_TritonTransport):
             import tritonclient.grpc as module
         except ImportError:
             raise EdsrError("gRPC is not installed. Install edsr-client with its extra [grpc], or use HTTP.") from None
-        super().__init__(url, timeout_s, module, module.InferenceServerClient(url))
+        super().__init__(url, timeout_s, module, module.InferenceServerClient(url, channel_args=_channel_options(url)))
 
     def _as_json(self) -> dict[str, Any]:
         return {"as_json": True, **self._short()}
@@ -177,9 +191,16 @@ class GrpcTransport(_TritonTransport):
         return {"client_timeout": self._timeout_s}
 
 
+def _channel_options(url: str) -> list[tuple[str, int]]:
+    """Messages of any size; and no proxy on the way to this very machine, as HTTP clients have it."""
+    local = url.startswith(("localhost:", "127."))
+    sizes = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    return [*sizes, ("grpc.enable_http_proxy", 0)] if local else sizes
+
+
 def error_of(status: str, message: str, url: str, model: str) -> EdsrError:
     """The typed error for what tritonclient reports: an HTTP or gRPC status and the server's words."""
-    text = message.strip()
+    text = " ".join(message.split())
     lower = text.lower()
     if "deadline" in status.lower() or "deadline exceeded" in lower or "timed out" in lower:
         return _timed_out(url)

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import images
-from .errors import BadImageError, ImageTooLargeError, ModelNotFoundError, RequestRefusedError, ServerNotReadyError
+from .errors import (
+    BadImageError,
+    ImageTooLargeError,
+    ModelNotFoundError,
+    OutputError,
+    RequestRefusedError,
+    ServerNotReadyError,
+)
 from .model_info import ModelInfo
 from .transport import DEFAULT_TIMEOUT_S, Transport, connect
 
@@ -116,8 +123,11 @@ class Upscaler:
             OutputError: `dst` cannot be written. It is then left as it was.
             ServerError: the server cannot be reached, is not ready, or refuses.
         """
-        images.check_extension(Path(dst))
-        images.write_image(Path(dst), self.upscale(images.read_image(Path(src))))
+        source, target = Path(src), Path(dst)
+        images.check_extension(target)
+        if target.exists() and source.exists() and target.samefile(source):
+            raise OutputError(f"{dst} is the input itself. Name another output; nothing was changed.")
+        images.write_image(target, self.upscale(images.read_image(source)))
 
     def _preferred(self) -> str:
         for name in PREFERRED_MODELS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,8 @@ else:
     import tomli as tomllib
 
 CATALOGUE = Path("models/models.toml")
+# Triton makes a path and a shell command of it.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 LOCAL_CATALOGUE = Path("models/models.local.toml")
 
 
@@ -78,20 +81,27 @@ def _read(path: Path) -> dict[str, Model]:
         tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CatalogueError(f"There is no {path}. Run from the repository's root, or name it with --root.") from None
+    except OSError as error:
+        raise CatalogueError(f"Cannot read {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CatalogueError(f"{path} is not valid TOML: {error}.") from None
     return {name: _model(path, name, table) for name, table in tables.items()}
 
 
 def _model(path: Path, name: str, table: Any) -> Model:
-    known = {field.name: field for field in fields(Model)} | {"graph": None}
+    known = {field.name for field in fields(Model)} - {"name"}
+    if not NAME.fullmatch(name):
+        raise CatalogueError(f"{path}: {name!r} is no model name. Use letters, digits, '_' and '-'.")
     if not isinstance(table, dict):
         raise CatalogueError(f"{path}: {name} is not a table. Every entry is one [model].")
-    if unknown := sorted(table.keys() - known.keys()):
+    if unknown := sorted(table.keys() - known):
         raise CatalogueError(f"{path}: [{name}] has unknown keys: {', '.join(unknown)}.")
     required = {"graph", "sha256", "blocks", "filters", "scale", "max_lr_pixels"}
     if missing := sorted(required - table.keys()):
         raise CatalogueError(f"{path}: [{name}] lacks {', '.join(missing)}.")
+    texts = {key for key in table if key in {"graph", "sha256", "url", "git_blob", "licence", "description"}}
+    if bad := sorted(key for key in texts if not isinstance(table[key], str)):
+        raise CatalogueError(f"{path}: [{name}] {', '.join(bad)} must be text in quotes.")
     numbers = ("blocks", "filters", "scale", "max_lr_pixels")
     if bad := [key for key in numbers if type(table[key]) is not int or table[key] < 1]:
         raise CatalogueError(f"{path}: [{name}] {', '.join(bad)} must be a positive integer.")

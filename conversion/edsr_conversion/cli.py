@@ -199,7 +199,7 @@ def _synthesize(args: argparse.Namespace) -> None:
 
     try:
         network = random_network(args.blocks, args.filters, args.scale, args.seed)
-    except ValueError as error:
+    except (ValueError, MemoryError) as error:
         raise CatalogueError(f"{error}.") from None
     try:
         write_atomically(args.graph, graph_def(network, quantized=args.quantized).SerializeToString())

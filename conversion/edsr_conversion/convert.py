@@ -51,11 +51,11 @@ def convert(graph: FrozenGraph, out: Path, name: str, report: Report = lambda _:
     """
     if existing := up_to_date(graph.sha256, out, name):
         return existing
+    original = tensorflow_runner(graph.definition, INPUT_NODE, OUTPUT_NHWC_NODE)
     report("converting to ONNX (tf2onnx)")
     body = body_model(graph.network.swap_red_and_blue())
     model = serving_model(body, graph.network.scale, name)
     report("comparing with TensorFlow")
-    original = tensorflow_runner(graph.definition, INPUT_NODE, OUTPUT_NHWC_NODE)
     parity = measure(original, openvino_runner(body), openvino_runner(model))
     parity.check()
     raw = model.SerializeToString()

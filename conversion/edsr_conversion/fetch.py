@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from .catalogue import Model
 from .convert import write_atomically
-from .errors import CatalogueError, ChecksumError, DownloadError
+from .errors import CatalogueError, ChecksumError, ConversionError, DownloadError
 from .graph_reader import read_bytes
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = 30.0
+MAX_BYTES = 1 << 31  # where models.toml does not say the size
 
 
 def fetch(model: Model, source: Path | None = None) -> Path:
@@ -39,8 +40,11 @@ def fetch(model: Model, source: Path | None = None) -> Path:
             f"{source or model.url} is not the published {model.graph.name}: {wrong}. Nothing was written. "
             "Get it again, or list your own graph in models/models.local.toml."
         )
-    model.graph.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(model.graph, raw)
+    try:
+        model.graph.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(model.graph, raw)
+    except OSError as error:
+        raise ConversionError(f"Cannot write {model.graph}: {error.strerror}.") from None
     return model.graph
 
 
@@ -72,12 +76,12 @@ def _download(model: Model) -> bytes:
             chunks = []
             received = 0
             # One byte more than promised is enough to know that it is not the file.
-            while received <= model.size_bytes and (chunk := response.read(CHUNK_BYTES)):
+            while received <= (model.size_bytes or MAX_BYTES) and (chunk := response.read(CHUNK_BYTES)):
                 chunks.append(chunk)
                 received += len(chunk)
                 bar.update(len(chunk))
             return b"".join(chunks)
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise DownloadError(
             f"Cannot download {model.url}: {reason}. Where there is no internet access, bring the file and name it: "

@@ -123,6 +123,8 @@ class _Reader:
 
     def _check_shapes(self, network: Edsr, scale: int) -> None:
         channels = network.filters
+        if scale < 2 or channels < 1:
+            raise self._unsupported(f"a scale of {scale} and {channels} filters")
         for name, conv in network.convolutions():
             expected = (3 if name == "head" else channels, 3 * scale * scale if name == "tail" else channels)
             if conv.kernel.shape[2:] != expected:
@@ -132,16 +134,19 @@ class _Reader:
         """A residual block that ends at `add`: (its input, its weights, its residual scale)."""
         if add.op not in ADDITIONS:
             raise self._unsupported(f"{add.name} is {add.op} where a residual block's Add was expected")
+        wrong = f"{add.name} does not close a residual block"
         for skip, branch in ((0, 1), (1, 0)):
             inner, scale = self._residual_scale(self._input(add, branch))
-            if self._is_conv(inner):
-                relu, second = self._conv(inner)
-                if relu.op != "Relu":
-                    raise self._unsupported(f"{relu.name} is {relu.op} where Relu was expected")
-                source, first = self._conv(self._input(relu, 0))
-                if source.name == self._input(add, skip).name:
-                    return source, Block(first, second), scale
-        raise self._unsupported(f"{add.name} does not close a residual block")
+            if not self._is_conv(inner):
+                continue
+            relu, second = self._conv(inner)
+            if relu.op != "Relu":
+                wrong = f"{relu.name} is {relu.op} where Relu was expected"
+                continue
+            source, first = self._conv(self._input(relu, 0))
+            if source.name == self._input(add, skip).name:
+                return source, Block(first, second), scale
+        raise self._unsupported(wrong)
 
     def _residual_scale(self, node: NodeDef) -> tuple[NodeDef, float]:
         if node.op != "Mul":
@@ -186,7 +191,10 @@ class _Reader:
             return self._dequantized(node)
         if node.op != "Const":
             raise self._unsupported(f"{node.name} is {node.op} where stored weights were expected")
-        return np.asarray(self._array(node), dtype=np.float32)
+        values = self._array(node)
+        if values.dtype != np.float32:
+            raise self._unsupported(f"{node.name} holds {values.dtype} where float32 was expected")
+        return np.asarray(values, dtype=np.float32)
 
     def _dequantized(self, node: NodeDef) -> NDArray[np.float32]:
         from tensorflow import quint8
@@ -196,7 +204,9 @@ class _Reader:
         if node.attr["mode"].s != b"MIN_FIRST" or node.attr["T"].type != quint8.as_datatype_enum:
             raise self._unsupported(f"{node.name}: only quint8 weights in mode MIN_FIRST are supported")
         values, low, high = (self._array(self._input(node, index)) for index in range(3))
-        if values.dtype.itemsize != 1 or low.size != 1 or high.size != 1 or not -np.inf < low <= high < np.inf:
+        if low.dtype != np.float32 or high.dtype != np.float32 or values.dtype != quint8.as_numpy_dtype:
+            raise self._unsupported(f"{node.name} is not quint8 with a float32 range")
+        if low.shape != () or high.shape != () or not -np.inf < low <= high < np.inf:
             raise InvalidGraphError(f"{self._path}: {node.name} has an unusable range. Export the model again.")
         self.quantized = True
         return QuantizedTensor(values.view(np.uint8), low.item(), high.item()).dequantize()
@@ -208,7 +218,7 @@ class _Reader:
             raise self._unsupported(f"{node.name} is {node.op} where a constant was expected")
         try:
             array: NDArray[Any] = make_ndarray(node.attr["value"].tensor)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
             raise InvalidGraphError(f"{self._path}: the constant {node.name} is damaged ({error}).") from None
         return array
 

@@ -32,7 +32,7 @@ def body_model(network: Edsr) -> ModelProto:
     """
     import tf2onnx
 
-    skeleton = random_network(len(network.blocks), min(network.filters, SKELETON_FILTERS), network.scale)
+    skeleton = random_network(len(network.blocks), SKELETON_FILTERS, network.scale)
     definition = graph_def(skeleton.fold_residual_scale(), quantized=False, fuse_bias=True)
     model, _ = tf2onnx.convert.from_graph_def(
         definition,

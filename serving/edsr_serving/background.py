@@ -45,8 +45,8 @@ class State:
         return self.options.grpc_url
 
     def is_ready(self) -> bool:
-        """Whether the server answers and its models are loaded."""
-        return server_process.is_ready(self.options)
+        """Whether the server answers, its models are loaded, and their backends live."""
+        return server_process.backends_alive(self.pid, len(self.models)) and server_process.is_ready(self.options)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

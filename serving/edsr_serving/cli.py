@@ -17,7 +17,7 @@ from .cpu import PRECISIONS
 from .errors import ServingError, StartupError
 from .log import readable
 from .options import ServerOptions
-from .server import RunningServer, start, wait_for
+from .server import RunningServer, backends_alive, start, wait_for
 
 EXAMPLES = """\
 examples:
@@ -26,6 +26,7 @@ examples:
   python -m edsr_serving status --json
   python -m edsr_serving stop
 """
+CHECK_S = 0.5
 PUBLIC_WARNING = (
     "warning: other machines can reach this server. The embedded Triton is release 24.10, older than the security "
     "fixes of 2025 and 2026, and has neither TLS nor passwords: keep it on loopback, or behind a proxy you trust."
@@ -110,21 +111,32 @@ def _run(args: argparse.Namespace) -> int:
     options = replace(options, run_dir=options.run_dir / f"foreground-{options.http_port}")
     if options.is_public:
         print(PUBLIC_WARNING, file=sys.stderr)
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    signal.signal(signal.SIGINT, lambda *_: stopped.set())
+    _leave_on_signals()
     print("starting tritonserver ...", flush=True)
     with start(options) as server:
+        stopped = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: stopped.set())
         print(_summary(options, server.models), flush=True)
         follower = threading.Thread(target=_follow, args=(server, stopped), daemon=True)
         follower.start()
-        while not stopped.wait(0.2) and server.process.poll() is None:
+        while not stopped.wait(CHECK_S) and backends_alive(server.process.pid, len(server.models)):
             pass
         if not stopped.is_set():
             stopped.set()
-            raise StartupError(f"tritonserver ended by itself (exit code {server.process.returncode}): {server.log}")
+            raise StartupError(f"tritonserver or a backend of it ended by itself. Its log: {server.log.absolute()}")
         print("stopping ...", flush=True)
     return 0
+
+
+def _leave_on_signals() -> None:
+    """While the server starts, a signal is an exception, so that what was started is stopped."""
+
+    def leave(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, leave)
 
 
 def _follow(server: RunningServer, stopped: threading.Event) -> None:
@@ -147,10 +159,11 @@ def _summary(options: ServerOptions, models: Sequence[str]) -> str:
 
 def _start(args: argparse.Namespace) -> int:
     options = _options(args)
-    background.make_way(options.run_dir)
+    _leave_on_signals()
+    background.make_way(options.run_dir)  # says so at once; under its lock, start() asks again
     if options.is_public:
         print(PUBLIC_WARNING, file=sys.stderr)
-    server = start(options, detached=True)
+    server = start(options, detached=True, make_way=background.make_way)
     background.remember(server)
     print(_summary(options, server.models))
     return 0

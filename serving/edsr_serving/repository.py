@@ -35,7 +35,7 @@ def find_models(repository: Path) -> list[ServableModel]:
     """
     if not repository.is_dir():
         raise NothingToServeError(f"There is no model repository at {repository.absolute()}. Name it: --repository.")
-    folders = sorted(path.parent for path in repository.glob(f"*/{CONFIG_FILE}"))
+    folders = sorted(path.parent for path in repository.glob(f"*/{CONFIG_FILE}") if path.is_file())
     return [ServableModel(folder.name, folder, _problem(folder)) for folder in folders]
 
 
@@ -76,7 +76,7 @@ def lay_out_view(models: list[ServableModel], view: Path, parameters: dict[str, 
 
 def _problem(folder: Path) -> str:
     built = folder / VERSION / MODEL_FILE
-    if not built.exists():
+    if not built.is_file():
         return "not built (`make onnx` builds it, if its graph is present)"
     try:
         sidecar = json.loads((folder / VERSION / SIDECAR_FILE).read_text(encoding="utf-8"))
@@ -85,7 +85,7 @@ def _problem(folder: Path) -> str:
         return f"{SIDECAR_FILE} beside {built} is missing or damaged (`make onnx` builds both again)"
     if hashlib.sha256(built.read_bytes()).hexdigest() != digest:
         return f"{built} is not the file its sidecar describes (`make onnx` builds it again)"
-    configured = SOURCE_SHA256.search((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    configured = SOURCE_SHA256.search((folder / CONFIG_FILE).read_text(encoding="utf-8", errors="replace"))
     if configured and configured.group(1) != source:
         return "built from another graph than config.pbtxt names (`make onnx` builds it again)"
     return ""

@@ -10,17 +10,17 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
 from . import repository
 from .cpu import PRECISIONS, inference_precision, usable_cpus
 from .errors import AlreadyRunningError, InstallationError, PortInUseError, ServingError, StartupError
-from .installation import BACKENDS, find_installation
+from .installation import BACKENDS, STUB, find_installation
 from .log import reasons
 from .options import ServerOptions, command
 
@@ -57,12 +57,15 @@ class RunningServer:
         self.lock.close()
 
 
-def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
+def start(
+    options: ServerOptions, *, detached: bool = False, make_way: Callable[[Path], None] = lambda _: None
+) -> RunningServer:
     """Start a server and return once all its models are ready.
 
     Args:
         options: where and what.
         detached: the process outlives this one; otherwise it ends when this one does, however this one ends.
+        make_way: called with the run folder once it is claimed, before anything in it is touched.
 
     Raises:
         InstallationError: a part of Triton is missing.
@@ -78,6 +81,7 @@ def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
     try:
         options.run_dir.mkdir(parents=True, exist_ok=True)
         lock = _lock(options.run_dir)
+        make_way(options.run_dir)
         installation.lay_out(options.run_dir)
         repository.lay_out_view(models, options.run_dir / VIEW, runtime_parameters(options.precision))
         log = options.run_dir / LOG_FILE
@@ -95,7 +99,8 @@ def start(options: ServerOptions, *, detached: bool = False) -> RunningServer:
                 preexec_fn=None if detached else _end_with_parent(),
             )
     except OSError as error:
-        raise ServingError(f"Cannot prepare {options.run_dir}: {error}. Choose another with --run-dir.") from None
+        reason = error.strerror or "not all files could be copied; is the disk full?"
+        raise ServingError(f"Cannot prepare {options.run_dir}: {reason}. Choose another with --run-dir.") from None
     server = RunningServer(process, options, tuple(model.name for model in models), log, shm_prefix, lock)
     try:
         _wait_until_ready(server)
@@ -141,20 +146,38 @@ def _group(leader: int) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             group = int((process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[2])
-            if group == leader and b"triton" in (process / "cmdline").read_bytes():
-                members.append(int(process.name))
-        except (OSError, ValueError):  # it has just ended
+        except (OSError, ValueError, IndexError):  # it has just ended
             continue
+        if group == leader and "triton" in _command_line(int(process.name)):
+            members.append(int(process.name))
     return members
+
+
+def _command_line(pid: int) -> str:
+    """Of a live process; empty for one that has ended."""
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def is_ready(options: ServerOptions) -> bool:
     """Whether the server answers, and every model it was given is loaded."""
+    # No proxies: this is our own server, whatever the environment says of the way out.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"http://{options.http_url}/v2/health/ready", timeout=5) as response:
+        with direct.open(f"http://{options.http_url}/v2/health/ready", timeout=5) as response:
             return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+    except (OSError, HTTPException):
         return False
+
+
+def backends_alive(pid: int, models: int) -> bool:
+    """Whether a server has a stub process for each of its models.
+
+    One that dies is never started again, and Triton goes on calling itself ready.
+    """
+    return sum(STUB in _command_line(member) for member in _group(pid)) >= models
 
 
 def runtime_parameters(precision: str) -> dict[str, str]:

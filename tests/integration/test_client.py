@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -152,10 +154,23 @@ def test_a_raw_triton_client_sends_batches_and_is_told_the_limits(embedded_serve
 
     assert infer((5, 8, 9, 3)).shape == (5, 24, 27, 3)
     np.testing.assert_array_equal(infer((3, 8, 9, 3))[:1], infer((1, 8, 9, 3)))
-    for shape, words in (((9, 8, 9, 3), "batch-size"), ((2, 2048, 1025, 3), "4194304"), ((1, 8, 9, 4), "shape")):
+    refused = ((9, 8, 9, 3), "batch-size"), ((2, 2048, 1025, 3), "4194304"), ((1, 8, 9, 4), "shape"), ((1, 0, 9, 3), "")
+    for shape, words in refused:
         with pytest.raises(InferenceServerException, match=words):
             infer(shape)
     assert infer((1, 2, 2, 3)).shape == (1, 6, 6, 3)  # it is still well
+
+
+def test_a_shape_that_promises_more_than_there_is_is_refused(embedded_server: RunningServer) -> None:
+    """Its byte size wraps around to 0, so that Triton lets it through."""
+    body = {"name": "image", "datatype": "UINT8", "shape": [1, 2**62, 4, 3], "data": []}
+    url = f"http://{embedded_server.options.http_url}/v2/models/edsr_baseline_x3/infer"
+    request = urllib.request.Request(url, json.dumps({"inputs": [body]}).encode())
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    assert caught.value.code in (400, 500)
+    with Upscaler(embedded_server.options.http_url) as upscaler:
+        assert upscaler.upscale(np.zeros((3, 4, 3), np.uint8)).shape == (9, 12, 3)
 
 
 def test_requests_of_many_clients_at_once_are_each_answered_right(embedded_server: RunningServer) -> None:
@@ -229,6 +244,8 @@ def test_the_commands_errors_are_one_line_and_leave_nothing(
     assert_one_line_error(run("edsr_client", "upscale", "none.png", "o.png", *here), 3, "No such file")
     assert_one_line_error(run("edsr_client", "upscale", "text.png", "o.png", *here), 3, "damaged")
     assert_one_line_error(run("edsr_client", "upscale", "a.png", "o.xyz", *here), 4, "unknown extension")
+    assert_one_line_error(run("edsr_client", "upscale", "a.png", "./a.png", *here), 4, "the input itself")
+    assert_one_line_error(run("edsr_client", "info", "--url", "localhost:99999"), 2, "host:port")
     assert_one_line_error(run("edsr_client", "upscale", "a.png", "o.png", *here, "--model", "m"), 7, "edsr info")
     nowhere = f"127.0.0.1:{free_ports(1)[0]}"
     assert_one_line_error(run("edsr_client", "upscale", "a.png", "o.png", "--url", nowhere), 5, "No Triton server")

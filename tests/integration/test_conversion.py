@@ -226,6 +226,36 @@ def renamed_output(node) -> None:  # type: ignore[no-untyped-def]
         node.op = "Elu"
 
 
+def to_integers(node) -> None:  # type: ignore[no-untyped-def]
+    if node.name == "resBias0":
+        import tensorflow as tf
+
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.zeros(8, np.int32)))
+
+
+def test_a_graph_tensorflow_does_not_take_is_refused(tmp_path: Path) -> None:
+    definition = graph_def(random_network(1, 8), quantized=False)
+    definition.node.add(op="NoSuchOperation", name="stranger")
+    (tmp_path / "odd.pb").write_bytes(definition.SerializeToString())
+    with pytest.raises(InvalidGraphError, match="NoSuchOperation"):
+        convert(read_graph(tmp_path / "odd.pb"), tmp_path / "out", "odd")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("swapped", ["residual_0", "residual_1", "mul_0", "long_skip"])
+def test_operands_may_stand_in_either_order(tmp_path: Path, swapped: str) -> None:
+    definition = graph_def(random_network(2, 8), quantized=False)
+    for node in definition.node:
+        if node.name == swapped:
+            node.input[:] = list(reversed(node.input))
+    (tmp_path / "swapped.pb").write_bytes(definition.SerializeToString())
+    assert len(read_graph(tmp_path / "swapped.pb").network.blocks) == 2
+
+
+def test_one_filter_is_enough(tmp_path: Path, write_graph: WriteGraph) -> None:
+    assert convert(read_graph(write_graph(random_network(1, 1))), tmp_path / "out", "tiny").built
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -234,6 +264,7 @@ def renamed_output(node) -> None:  # type: ignore[no-untyped-def]
         (lambda: edited(to_valid_padding), "SAME padding"),
         (lambda: edited(without_skip), "skip connection"),
         (lambda: edited(renamed_output), "no DepthToSpace"),
+        (lambda: edited(to_integers), "int32 where float32"),
     ],
 )
 def test_another_architecture_is_named_and_the_supported_ones_are_said(

@@ -87,6 +87,26 @@ def test_a_server_that_was_killed_is_not_taken_for_running(run: Run, background:
     assert processes_in(background.run_dir) == []
 
 
+def test_a_backend_that_died_is_seen(run: Run, background: ServerOptions) -> None:
+    """Triton itself goes on saying that it is ready."""
+    (stub,) = [line for line in processes_in(background.run_dir) if "stub" in line and "tritonserver " not in line][:1]
+    pids = [int(p.name) for p in Path("/proc").glob("[0-9]*") if command_line(p) == stub]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    status = run("edsr_serving", "status", "--json", *places(background))
+    assert status.returncode == 3
+    assert json.loads(status.stdout)["ready"] is False
+
+
+def test_a_proxy_in_the_environment_does_not_matter(options: ServerOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with start(options):
+        for url, protocol in ((options.http_url, "http"), (options.grpc_url, "grpc")):
+            with Upscaler(url, protocol, model="tiny") as upscaler:
+                assert upscaler.upscale(np.zeros((3, 4, 3), np.uint8)).shape == (9, 12, 3)
+
+
 def test_a_model_that_is_not_built_is_not_loaded_and_status_says_so(run: Run, background: ServerOptions) -> None:
     folder = background.repository / "absent"
     folder.mkdir()
@@ -125,13 +145,21 @@ def test_the_server_ends_with_the_process_that_started_it(options: ServerOptions
     assert wait_for(lambda: not listening(options.http_port), 40)
 
 
+def command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_text("utf-8", "replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
 def processes_in(folder: Path) -> list[str]:
     """Command lines of the live processes whose working directory is `folder`: a server and its backends."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "cwd").resolve() == folder.resolve():
-                found.append((process / "cmdline").read_text("utf-8").replace("\0", " "))
+            line = command_line(process)
+            if line and (process / "cwd").resolve() == folder.resolve():  # without a command line it has ended
+                found.append(line)
         except OSError:
             continue
     return found

@@ -50,6 +50,10 @@ def test_a_local_catalogue_cannot_replace_a_model(tmp_path: Path) -> None:
         (TABLE.format(name="a").replace("filters = 4", "filters = 0"), "filters must be a positive integer"),
         (TABLE.format(name="a").replace("filters = 4", 'filters = "4"'), "filters must be a positive integer"),
         ("a = 1", "not a table"),
+        (TABLE.format(name='"../../x"'), "no model name"),
+        (TABLE.format(name='"a;b"'), "no model name"),
+        (TABLE.format(name="a") + 'name = "b"', "unknown keys: name"),
+        (TABLE.format(name="a") + "url = 5", "url must be text"),
     ],
 )
 def test_a_malformed_catalogue_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:

@@ -135,10 +135,15 @@ def test_an_address_is_completed(url: str | None, protocol: str, address: str) -
         {"protocol": "ftp"},
         {"timeout_s": 0},
         {"timeout_s": float("nan")},
+        {"timeout_s": 1e10},
+        {"url": "localhost:"},
+        {"url": "localhost:0"},
+        {"url": "::1"},
+        {"url": "a..b:80"},
     ],
 )
 def test_malformed_arguments_are_refused_at_once(arguments: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"http|grpc|protocol|timeout"):
+    with pytest.raises(ValueError, match=r"http|grpc|protocol|timeout|host:port"):
         Upscaler(**arguments)  # type: ignore[arg-type]
 
 
