@@ -134,19 +134,19 @@ class _Reader:
         """A residual block that ends at `add`: (its input, its weights, its residual scale)."""
         if add.op not in ADDITIONS:
             raise self._unsupported(f"{add.name} is {add.op} where a residual block's Add was expected")
-        wrong = f"{add.name} does not close a residual block"
+        wrong = ""
         for skip, branch in ((0, 1), (1, 0)):
             inner, scale = self._residual_scale(self._input(add, branch))
             if not self._is_conv(inner):
                 continue
             relu, second = self._conv(inner)
             if relu.op != "Relu":
-                wrong = f"{relu.name} is {relu.op} where Relu was expected"
+                wrong = wrong or f"{relu.name} is {relu.op} where Relu was expected"
                 continue
             source, first = self._conv(self._input(relu, 0))
             if source.name == self._input(add, skip).name:
                 return source, Block(first, second), scale
-        raise self._unsupported(wrong)
+        raise self._unsupported(wrong or f"{add.name} does not close a residual block")
 
     def _residual_scale(self, node: NodeDef) -> tuple[NodeDef, float]:
         if node.op != "Mul":

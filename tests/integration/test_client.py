@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -159,18 +157,6 @@ def test_a_raw_triton_client_sends_batches_and_is_told_the_limits(embedded_serve
         with pytest.raises(InferenceServerException, match=words):
             infer(shape)
     assert infer((1, 2, 2, 3)).shape == (1, 6, 6, 3)  # it is still well
-
-
-def test_a_shape_that_promises_more_than_there_is_is_refused(embedded_server: RunningServer) -> None:
-    """Its byte size wraps around to 0, so that Triton lets it through."""
-    body = {"name": "image", "datatype": "UINT8", "shape": [1, 2**62, 4, 3], "data": []}
-    url = f"http://{embedded_server.options.http_url}/v2/models/edsr_baseline_x3/infer"
-    request = urllib.request.Request(url, json.dumps({"inputs": [body]}).encode())
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request)
-    assert caught.value.code in (400, 500)
-    with Upscaler(embedded_server.options.http_url) as upscaler:
-        assert upscaler.upscale(np.zeros((3, 4, 3), np.uint8)).shape == (9, 12, 3)
 
 
 def test_requests_of_many_clients_at_once_are_each_answered_right(embedded_server: RunningServer) -> None:

@@ -66,7 +66,7 @@ class TritonPythonModel:
 
     def _answer(self, request: Any, infer: ov.InferRequest) -> Any:
         tensor = pb_utils.get_input_tensor_by_name(request, INPUT)
-        if refusal := self._refusal(tuple(tensor.shape())):  # before the data: a shape can promise more than there is
+        if refusal := self._refusal(tuple(tensor.shape())):  # before the data is touched
             return _error(refusal, pb_utils.TritonError.INVALID_ARG)
         try:
             infer.infer({INPUT: _array_of(tensor)}, share_inputs=True, share_outputs=True)
