@@ -98,6 +98,23 @@ def test_a_backend_that_died_is_seen(run: Run, background: ServerOptions) -> Non
     assert json.loads(status.stdout)["ready"] is False
 
 
+def test_the_foreground_server_ends_when_a_backend_died(options: ServerOptions) -> None:
+    command = [sys.executable, "-m", "edsr_serving", "run", *map(str, flags(options))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "ready:" not in process.stdout.readline():
+        pass
+    run_dir = options.run_dir / f"foreground-{options.http_port}"
+    (stub,) = [line for line in processes_in(run_dir) if "_stub " in line]
+    for path in Path("/proc").glob("[0-9]*"):
+        if command_line(path) == stub:
+            os.kill(int(path.name), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 7
+    assert "ended by itself" in errors
+    assert processes_in(run_dir) == []
+
+
 def test_a_proxy_in_the_environment_does_not_matter(options: ServerOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
