@@ -54,18 +54,18 @@ class Model:
             )
 
 
-def load_models(root: Path) -> dict[str, Model]:
-    """The models of `root`/models/models.toml and, if there is one, models.local.toml, by name.
+def load_models(root: Path, *, local: bool = True) -> dict[str, Model]:
+    """The models of `root`/models/models.toml and, if there is one and `local`, models.local.toml, by name.
 
     Raises:
         CatalogueError: a file is missing or malformed, or a name stands in both.
     """
     models = _read(root / CATALOGUE)
-    if (root / LOCAL_CATALOGUE).exists():
-        local = _read(root / LOCAL_CATALOGUE)
-        if twice := sorted(models.keys() & local.keys()):
+    if local and (root / LOCAL_CATALOGUE).exists():
+        own = _read(root / LOCAL_CATALOGUE)
+        if twice := sorted(models.keys() & own.keys()):
             raise CatalogueError(f"{LOCAL_CATALOGUE} repeats {', '.join(twice)}. Give your model a name of its own.")
-        models |= local
+        models |= own
     return models
 
 
@@ -77,6 +77,15 @@ def select(models: dict[str, Model], names: list[str]) -> list[Model]:
 
 
 def _read(path: Path) -> dict[str, Model]:
+    return {name: _model(path, name, table) for name, table in read_tables(path).items()}
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        CatalogueError: it is missing, cannot be read, or is not TOML.
+    """
     try:
         tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -85,7 +94,7 @@ def _read(path: Path) -> dict[str, Model]:
         raise CatalogueError(f"Cannot read {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CatalogueError(f"{path} is not valid TOML: {error}.") from None
-    return {name: _model(path, name, table) for name, table in tables.items()}
+    return tables
 
 
 def _model(path: Path, name: str, table: Any) -> Model:

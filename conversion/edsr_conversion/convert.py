@@ -60,7 +60,7 @@ def convert(graph: FrozenGraph, out: Path, name: str, report: Report = lambda _:
     parity.check()
     raw = model.SerializeToString()
     sidecar = _sidecar(graph, name, parity, hashlib.sha256(raw).hexdigest())
-    _write(out, raw, json.dumps(sidecar, indent=2).encode() + b"\n")
+    write_pair(out / MODEL_FILE, raw, out / SIDECAR_FILE, json.dumps(sidecar, indent=2).encode() + b"\n")
     return Conversion(out / MODEL_FILE, True, sidecar)
 
 
@@ -106,14 +106,20 @@ def _sidecar(graph: FrozenGraph, name: str, parity: Parity, digest: str) -> dict
     }
 
 
-def _write(out: Path, model: bytes, sidecar: bytes) -> None:
-    """Both files appear whole, the sidecar last: a model without a fitting sidecar is never taken for a good one."""
+def write_pair(model: Path, content: bytes, sidecar: Path, description: bytes) -> None:
+    """Both files appear whole, the sidecar last: a model without a fitting sidecar is never taken for a good one.
+
+    Raises:
+        ConversionError: the folder cannot be made or written.
+    """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in ((MODEL_FILE, model), (SIDECAR_FILE, sidecar)):
-            write_atomically(out / name, content)
+        model.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(model, content)
+        write_atomically(sidecar, description)
     except OSError as error:
-        raise ConversionError(f"Cannot write to {out}: {error.strerror}. Free some space or choose another.") from None
+        raise ConversionError(
+            f"Cannot write to {model.parent}: {error.strerror}. Free some space or choose another."
+        ) from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -7,7 +7,11 @@ ConversionError
 +-- UnsupportedGraphError a graph, but not an EDSR of the published form
 +-- ChecksumError         not the bytes that were promised
 +-- DownloadError         the network did not deliver
-+-- ParityError           the converted model does not compute what TensorFlow computes
++-- ParityError           the converted model does not compute what it was made from computes
++-- CardError             gpus.toml is wrong, or names no such card; or the card in this machine is another
++-- PlanError             nothing fits the card's memory
++-- CannotBuildHereError  the engine can be built, but not on this machine
++-- EngineError           the engine was not built, or is not the one it should be
 """
 
 from __future__ import annotations
@@ -56,6 +60,30 @@ class DownloadError(ConversionError):
 
 
 class ParityError(ConversionError):
-    """The converted model differs from TensorFlow's by more than is allowed; nothing was written."""
+    """The converted model differs from the one it was made from by more than is allowed; nothing was written."""
 
     exit_code = 9
+
+
+class CardError(ConversionError):
+    """gpus.toml cannot be used as written or names no such card, or this machine has another card, or none."""
+
+    exit_code = 10
+
+
+class PlanError(ConversionError):
+    """No plan fits the card."""
+
+    exit_code = 11
+
+
+class CannotBuildHereError(ConversionError):
+    """This machine lacks what the engine needs; the message has the command for the machine that has it."""
+
+    exit_code = 12
+
+
+class EngineError(ConversionError):
+    """The engine could not be built, or the one that is there is damaged, stale or of another version."""
+
+    exit_code = 13

@@ -47,8 +47,8 @@ class Parity:
             )
 
 
-def parity_inputs() -> Iterator[NDArray[np.uint8]]:
-    """Yield uint8 [N, H, W, 3] RGB: real pictures, noise, extremes, odd sizes down to one pixel, a batch."""
+def real_pictures() -> Iterator[NDArray[np.uint8]]:
+    """Yield uint8 [1, H, W, 3] RGB: small cuttings of photographs."""
     import cv2
 
     folder = resources.files(__package__) / "parity_pictures"
@@ -56,6 +56,11 @@ def parity_inputs() -> Iterator[NDArray[np.uint8]]:
         if file.name.endswith(".png"):
             bgr = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
             yield np.ascontiguousarray(np.asarray(bgr, np.uint8)[None, :, :, ::-1])
+
+
+def parity_inputs() -> Iterator[NDArray[np.uint8]]:
+    """Yield uint8 [N, H, W, 3] RGB: real pictures, noise, extremes, odd sizes down to one pixel, a batch."""
+    yield from real_pictures()
     random = np.random.default_rng(20260914)
     for shape in ((1, 37, 53, 3), (2, 16, 19, 3), (1, 1, 1, 3), (1, 1, 23, 3), (1, 29, 2, 3)):
         yield random.integers(0, 256, shape, dtype=np.uint8)

@@ -19,6 +19,7 @@ INPUT, OUTPUT = "image", "upscaled"
 OPSET = 17
 SKELETON_FILTERS = 8
 BODY_INPUT, BODY_OUTPUT = "body_input", "body_output"
+CONSTANTS = ("mean_rgb", "black", "white")
 
 
 def body_model(network: Edsr) -> ModelProto:
@@ -58,7 +59,7 @@ def serving_model(body: ModelProto, scale: int, name: str) -> ModelProto:
     from onnx import TensorProto, helper, numpy_helper
 
     mean_rgb = np.array(MEAN_BGR[::-1], np.float32).reshape(1, 3, 1, 1)
-    constants = {"mean_rgb": mean_rgb, "black": np.float32(0), "white": np.float32(255)}
+    constants = dict(zip(CONSTANTS, (mean_rgb, np.float32(0), np.float32(255)), strict=True))
 
     def node(operation: str, inputs: list[str], output: str, **attributes: object) -> NodeProto:
         return helper.make_node(operation, inputs, [output], name=f"serve_{output}", **attributes)

@@ -1,0 +1,104 @@
+"""model.<precision>.onnx from model.onnx: checked against it first, written last, with a sidecar of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .convert import MODEL_FILE, SIDECAR_FILE, write_pair
+from .errors import ConversionError, EngineError
+from .precision_check import measure_precision
+from .precisions import FP32, PRECISIONS, file_name
+
+# Raise when a precision's graph changes, so that files made before are made again.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Derived:
+    """An ONNX file of one precision, whether it was made just now, and its sidecar."""
+
+    path: Path
+    built: bool
+    sidecar: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        digest: str = self.sidecar["model"]["sha256"]
+        return digest
+
+
+def derive(folder: Path, precision: str, report: Callable[[str], None] = lambda _: None) -> Derived:
+    """The ONNX file of `precision` in `folder`, made from model.onnx there unless it is up to date.
+
+    Raises:
+        EngineError: model.onnx is missing, or is not the file its sidecar describes.
+        ParityError: the precision is too far from float32, or overflows; nothing was written.
+        ConversionError: unknown precision, or the folder cannot be written.
+    """
+    if precision not in PRECISIONS:
+        raise ConversionError(f"There is no precision {precision!r}. There are: {', '.join(PRECISIONS)}.")
+    fp32 = _fp32(folder)
+    if precision == FP32:
+        return fp32
+    if existing := _up_to_date(folder, precision, fp32.sha256):
+        return existing
+    import onnx
+
+    report(f"converting {fp32.path} to {precision}")
+    original = onnx.load(fp32.path)
+    model = PRECISIONS[precision](original)
+    report(f"comparing {precision} with float32")
+    found = measure_precision(original, model)
+    found.check(precision)
+    raw = model.SerializeToString()
+    sidecar = {
+        "name": fp32.sidecar["name"],
+        "identity": _identity(fp32.sha256, precision),
+        "precision": precision,
+        "model": {"file": file_name(precision), "sha256": hashlib.sha256(raw).hexdigest()},
+        "made_from": {"file": MODEL_FILE, "sha256": fp32.sha256},
+        "source": fp32.sidecar["source"],
+        "network": fp32.sidecar["network"],
+        "parity": asdict(found),
+    }
+    path = folder / file_name(precision)
+    write_pair(path, raw, path.with_suffix(".json"), json.dumps(sidecar, indent=2).encode() + b"\n")
+    return Derived(path, True, sidecar)
+
+
+def _fp32(folder: Path) -> Derived:
+    path = folder / MODEL_FILE
+    again = f"`make onnx MODEL={folder.parent.name}` builds it, if the model's graph is present"
+    try:
+        sidecar = json.loads((folder / SIDECAR_FILE).read_text(encoding="utf-8"))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        intact = sidecar["model"]["sha256"] == digest
+    except FileNotFoundError:
+        raise EngineError(f"There is no {path}: {again}.") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise EngineError(f"{path} or its sidecar cannot be read: {again}.") from None
+    if not intact:
+        raise EngineError(f"{path} is not the file its sidecar describes: {again}.")
+    return Derived(path, False, sidecar)
+
+
+def _up_to_date(folder: Path, precision: str, fp32_sha256: str) -> Derived | None:
+    path = folder / file_name(precision)
+    try:
+        sidecar = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        fits = sidecar["identity"] == _identity(fp32_sha256, precision) and sidecar["model"]["sha256"] == digest
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Derived(path, False, sidecar) if fits else None
+
+
+def _identity(fp32_sha256: str, precision: str) -> str:
+    made_of = {"format": FORMAT, "fp32": fp32_sha256, "precision": precision, "onnx": version("onnx")}
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
