@@ -26,6 +26,7 @@ class State:
     models: tuple[str, ...]
     log: str
     shm_prefix: str
+    stubs: int
 
     @property
     def options(self) -> ServerOptions:
@@ -46,7 +47,7 @@ class State:
 
     def is_ready(self) -> bool:
         """Whether the server answers, its models are loaded, and their backends live."""
-        return server_process.backends_alive(self.pid, len(self.models)) and server_process.is_ready(self.options)
+        return server_process.backends_alive(self.pid, self.stubs) and server_process.is_ready(self.options)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -65,6 +66,7 @@ def remember(server: server_process.RunningServer) -> None:
         models=server.models,
         log=str(server.log.absolute()),
         shm_prefix=server.shm_prefix,
+        stubs=server.stubs,
     )
     partial = options.run_dir / f"{STATE_FILE}.part"
     partial.write_text(json.dumps(asdict(state)), encoding="utf-8")

@@ -16,7 +16,7 @@ from . import background, repository
 from .cpu import PRECISIONS
 from .errors import ServingError, StartupError
 from .log import readable
-from .options import ServerOptions
+from .options import GPU_PRECISIONS, ServerOptions
 from .server import RunningServer, backends_alive, start, wait_for
 
 EXAMPLES = """\
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edsr_serving",
-        description="Runs the embedded Triton server on a model repository, on the CPU.",
+        description="Runs the embedded Triton server on a model repository, on the CPU or, with --gpu, on a GPU.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -87,7 +87,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--http-port", type=int, default=default.http_port, help="default: %(default)s")
     parser.add_argument("--grpc-port", type=int, default=default.grpc_port, help="default: %(default)s")
     parser.add_argument("--metrics-port", type=int, default=default.metrics_port, help="default: %(default)s")
-    parser.add_argument("--precision", choices=PRECISIONS, default=default.precision, help="default: %(default)s")
+    parser.add_argument("--gpu", default=default.gpu, metavar="CARD", help="serve the engines built for this card")
+    parser.add_argument(
+        "--precision",
+        choices=tuple(dict.fromkeys((*PRECISIONS, *GPU_PRECISIONS))),
+        default=default.precision,
+        help="default: %(default)s",
+    )
     parser.add_argument("--ready-timeout", type=float, default=default.ready_timeout_s, help="seconds, %(default)s")
 
 
@@ -100,6 +106,7 @@ def _options(args: argparse.Namespace) -> ServerOptions:
         http_port=args.http_port,
         grpc_port=args.grpc_port,
         metrics_port=args.metrics_port,
+        gpu=args.gpu,
         precision=args.precision,
         ready_timeout_s=args.ready_timeout,
     )
@@ -120,7 +127,7 @@ def _run(args: argparse.Namespace) -> int:
         print(_summary(options, server.models), flush=True)
         follower = threading.Thread(target=_follow, args=(server, stopped), daemon=True)
         follower.start()
-        while not stopped.wait(CHECK_S) and backends_alive(server.process.pid, len(server.models)):
+        while not stopped.wait(CHECK_S) and backends_alive(server.process.pid, server.stubs):
             pass
         if not stopped.is_set():
             stopped.set()

@@ -46,7 +46,8 @@ class Installation:
         backends = folder / BACKENDS
         shutil.copytree(OUR_BACKENDS, backends, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(self.distribution / "backends" / "python", backends / "python")
-        shutil.copy2(self.stub, backends / "python" / STUB)
+        # A link: a file written just now may still count as open for writing, and then cannot be executed.
+        (backends / "python" / STUB).symlink_to(self.stub)
         (folder / "lib").mkdir()
         if self.libpython is not None:
             (folder / "lib" / needed_libpython(self.stub)).symlink_to(self.libpython)

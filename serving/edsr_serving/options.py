@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+# Of engines; a CPU has precisions of its own, see cpu.py.
+GPU_PRECISIONS = ("auto", "fp16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class ServerOptions:
         models: names to serve; empty for every model that is built.
         address: address to listen on.
         http_port, grpc_port, metrics_port: TCP ports.
-        precision: of the inference, "auto", "bf16" or "f32".
+        gpu: card whose engines to serve, "a10g"; "" serves on the CPU.
+        precision: of the inference, "auto", "bf16" or "f32" on the CPU; on a GPU that of the engine, "auto" for fp16.
         ready_timeout_s: how long the models may take to load.
     """
 
@@ -29,8 +32,16 @@ class ServerOptions:
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
+    gpu: str = ""
     precision: str = "auto"
     ready_timeout_s: float = 120.0
+
+    @property
+    def variant(self) -> str:
+        """Name of the GPU configuration and engine, "a10g-rtx" or "a10g-fp32-rtx"; "" on the CPU."""
+        if not self.gpu:
+            return ""
+        return self.gpu + ("" if self.precision in ("auto", "fp16") else f"-{self.precision}") + "-rtx"
 
     @property
     def ports(self) -> dict[str, int]:

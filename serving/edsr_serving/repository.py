@@ -6,29 +6,57 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import NothingToServeError
 
 VERSION = "1"
-MODEL_FILE, SIDECAR_FILE, CONFIG_FILE = "model.onnx", "model.json", "config.pbtxt"
+MODEL_FILE, SIDECAR_FILE, CONFIG_FILE, CONFIGS_FOLDER = "model.onnx", "model.json", "config.pbtxt", "configs"
 # protobuf text of one entry of the `parameters` map
 PARAMETER = 'parameters {{\n  key: "{key}"\n  value {{\n    string_value: "{value}"\n  }}\n}}\n'
-SOURCE_SHA256 = re.compile(r'key: "source_sha256"\s+value \{\s+string_value: "([0-9a-f]{64})"')
+PARAMETERS = re.compile(r'parameters \{\s+key: "(\w+)"\s+value \{\s+string_value: "([^"]*)"')
+INSTANCES = re.compile(r"^  count: (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class ServableModel:
-    """A model of the repository; `problem` says why it cannot be served, and is empty if it can."""
+    """A model of the repository and one of its configurations; `problem` says why it cannot be served, "" if it can.
+
+    Attributes:
+        name, folder: of the model.
+        config: the configuration to serve it with.
+        sidecar: the JSON file beside the model file it names.
+    """
 
     name: str
     folder: Path
+    config: Path
+    sidecar: Path
     problem: str = ""
 
+    @property
+    def config_text(self) -> str:
+        return self.config.read_text(encoding="utf-8", errors="replace")
 
-def find_models(repository: Path) -> list[ServableModel]:
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The configuration's `parameters`."""
+        return dict(PARAMETERS.findall(self.config_text))
+
+    @property
+    def instances(self) -> int:
+        """How many instances, that is stub processes, the configuration asks for."""
+        return sum(map(int, INSTANCES.findall(self.config_text))) or 1
+
+
+def find_models(repository: Path, variant: str = "") -> list[ServableModel]:
     """Every model that has a configuration, in order of name.
+
+    Args:
+        repository: Triton model repository.
+        variant: name of a GPU configuration, "a10g-rtx"; "" for the CPU's.
 
     Raises:
         NothingToServeError: no such folder.
@@ -36,7 +64,7 @@ def find_models(repository: Path) -> list[ServableModel]:
     if not repository.is_dir():
         raise NothingToServeError(f"There is no model repository at {repository.absolute()}. Name it: --repository.")
     folders = sorted(path.parent for path in repository.glob(f"*/{CONFIG_FILE}") if path.is_file())
-    return [ServableModel(folder.name, folder, _problem(folder)) for folder in folders]
+    return [_gpu_model(folder, variant) if variant else _cpu_model(folder) for folder in folders]
 
 
 def choose(models: list[ServableModel], names: tuple[str, ...]) -> list[ServableModel]:
@@ -54,7 +82,7 @@ def choose(models: list[ServableModel], names: tuple[str, ...]) -> list[Servable
     chosen = [known[name] for name in names] or [model for model in models if not model.problem]
     if not chosen:
         reasons = "; ".join(f"{model.name}: {model.problem}" for model in models)
-        raise NothingToServeError(f"No model can be served ({reasons or 'the repository is empty'}). Run `make onnx`.")
+        raise NothingToServeError(f"No model can be served ({reasons or 'the repository is empty'}).")
     return chosen
 
 
@@ -69,23 +97,77 @@ def lay_out_view(models: list[ServableModel], view: Path, parameters: dict[str, 
     for model in models:
         folder = view / model.name
         folder.mkdir(parents=True)
-        config = (model.folder / CONFIG_FILE).read_text(encoding="utf-8")
-        (folder / CONFIG_FILE).write_text(config + extra, encoding="utf-8")
+        (folder / CONFIG_FILE).write_text(model.config_text + extra, encoding="utf-8")
         (folder / VERSION).symlink_to((model.folder / VERSION).absolute())
 
 
-def _problem(folder: Path) -> str:
-    built = folder / VERSION / MODEL_FILE
+def check_memory(models: Sequence[ServableModel]) -> None:
+    """Raise NothingToServeError if the models' plans do not fit the card together: each was made for it alone."""
+    plans = [model.parameters for model in models]
+    if not all("planned_model_mib" in plan for plan in plans):
+        return
+    total = sum(int(plan["planned_model_mib"]) for plan in plans) + max(
+        int(plan["planned_process_mib"]) for plan in plans
+    )
+    budget = min(int(plan["vram_budget_mib"]) for plan in plans)
+    if total > budget:
+        names = " and ".join(model.name for model in models)
+        raise NothingToServeError(
+            f"{names} together need {total:,} MiB by their plans, and the card has {budget:,} to give. Serve one of "
+            f"them: `--model {models[0].name}`, `make serve GPU=... MODEL={models[0].name}`."
+        )
+
+
+def _cpu_model(folder: Path) -> ServableModel:
+    config, sidecar = folder / CONFIG_FILE, folder / VERSION / SIDECAR_FILE
+    problem = _problem(folder / VERSION / MODEL_FILE, sidecar, config, "model", "make onnx")
+    return ServableModel(folder.name, folder, config, sidecar, problem)
+
+
+def _gpu_model(folder: Path, variant: str) -> ServableModel:
+    config = folder / CONFIGS_FOLDER / f"{variant}.pbtxt"
+    plan, sidecar = folder / VERSION / f"{variant}.plan", folder / VERSION / f"{variant}.json"
+    gpu = variant.removesuffix("-rtx")
+    flavour = " FLAVOUR=tensorrt-rtx" if variant != gpu else ""
+    command = f"make engines GPU={gpu}{flavour}"
+    if not config.is_file():
+        problem = f"no configuration {variant} (`{command}` renders it; `make gpus` lists the cards)"
+        if (folder / CONFIGS_FOLDER / f"{gpu}.pbtxt").is_file():
+            problem = f"TensorRT for RTX does not support {gpu} (`make up GPU={gpu}` serves it in NVIDIA's container)"
+        return ServableModel(folder.name, folder, config, sidecar, problem)
+    problem = _problem(plan, sidecar, config, "engine", command) or _stale(folder / VERSION, sidecar, command)
+    return ServableModel(folder.name, folder, config, sidecar, problem)
+
+
+def _problem(built: Path, sidecar_path: Path, config: Path, entry: str, command: str) -> str:
+    """Why `built` must not be served: missing, not what its sidecar describes, or not what the configuration means."""
     if not built.is_file():
-        return "not built (`make onnx` builds it, if its graph is present)"
+        return f"{built.name} is not built (`{command}` builds it" + (
+            ", if its graph is present)" if entry == "model" else ")"
+        )
     try:
-        sidecar = json.loads((folder / VERSION / SIDECAR_FILE).read_text(encoding="utf-8"))
-        digest, source = sidecar["model"]["sha256"], sidecar["source"]["sha256"]
+        sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
+        digest, source = sidecar[entry]["sha256"], sidecar["source"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
-        return f"{SIDECAR_FILE} beside {built} is missing or damaged (`make onnx` builds both again)"
+        return f"{sidecar_path.name} beside {built} is missing or damaged (`{command}` builds both again)"
     if hashlib.sha256(built.read_bytes()).hexdigest() != digest:
-        return f"{built} is not the file its sidecar describes (`make onnx` builds it again)"
-    configured = SOURCE_SHA256.search((folder / CONFIG_FILE).read_text(encoding="utf-8", errors="replace"))
-    if configured and configured.group(1) != source:
-        return "built from another graph than config.pbtxt names (`make onnx` builds it again)"
+        return f"{built} is not the file its sidecar describes (`{command}` builds it again)"
+    configured = dict(PARAMETERS.findall(config.read_text(encoding="utf-8", errors="replace")))
+    if configured.get("source_sha256", source) != source:
+        return f"built from another graph than {config.name} names (`{command}` builds it again)"
+    shapes = [p["max"] for p in sidecar.get("plan", {}).get("profiles", [])]
+    built_shapes = ",".join(f"{shape[1]}x{shape[2]}" for shape in shapes)
+    if built_shapes and configured.get("max_shapes", built_shapes) != built_shapes:
+        return (
+            f"built for {built_shapes}, but {config.name} says {configured['max_shapes']} (`{command}` builds it again)"
+        )
+    return ""
+
+
+def _stale(folder: Path, sidecar_path: Path, command: str) -> str:
+    """Why an engine is older than the ONNX file it was built from, if that is still there."""
+    made_from = json.loads(sidecar_path.read_text(encoding="utf-8")).get("onnx", {})
+    onnx = folder / str(made_from.get("file", ""))
+    if onnx.is_file() and hashlib.sha256(onnx.read_bytes()).hexdigest() != made_from.get("sha256"):
+        return f"built from an older {onnx.name} than the one that is there (`{command}` builds it again)"
     return ""

@@ -9,10 +9,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
@@ -20,9 +21,11 @@ from typing import IO
 from . import repository
 from .cpu import PRECISIONS, inference_precision, usable_cpus
 from .errors import AlreadyRunningError, InstallationError, PortInUseError, ServingError, StartupError
+from .gpu import card
+from .gpu.devices import devices
 from .installation import BACKENDS, STUB, find_installation
 from .log import reasons
-from .options import ServerOptions, command
+from .options import GPU_PRECISIONS, ServerOptions, command
 
 LOG_FILE = "triton.log"
 VIEW = "model_repository"
@@ -32,13 +35,17 @@ STOP_TIMEOUT_S = 40.0  # Triton waits 30 s for requests in flight
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that answers: its process, what it was started with, what it serves; `lock` keeps its folder."""
+    """A server that answers: its process, what it was started with, what it serves.
+
+    `stubs` is the number of its backend processes, one per model instance; `lock` keeps its run folder.
+    """
 
     process: subprocess.Popen[bytes]
     options: ServerOptions
     models: tuple[str, ...]
     log: Path
     shm_prefix: str
+    stubs: int
     lock: IO[bytes]
 
     def __enter__(self) -> RunningServer:
@@ -76,14 +83,17 @@ def start(
     """
     check_options(options)
     installation = find_installation()
-    models = repository.choose(repository.find_models(options.repository), options.models)
+    if options.gpu:
+        options = replace(options, gpu=card.card_key(options.gpu, options.repository, devices()))
+    models = repository.choose(repository.find_models(options.repository, options.variant), options.models)
+    parameters = gpu_parameters(models) if options.gpu else runtime_parameters(options.precision)
     check_ports(options)
     try:
         options.run_dir.mkdir(parents=True, exist_ok=True)
         lock = _lock(options.run_dir)
         make_way(options.run_dir)
         installation.lay_out(options.run_dir)
-        repository.lay_out_view(models, options.run_dir / VIEW, runtime_parameters(options.precision))
+        repository.lay_out_view(models, options.run_dir / VIEW, parameters)
         log = options.run_dir / LOG_FILE
         shm_prefix = f"edsr-{os.getpid()}-{options.http_port}-"
         with log.open("wb") as output:
@@ -101,7 +111,8 @@ def start(
     except OSError as error:
         reason = error.strerror or "not all files could be copied; is the disk full?"
         raise ServingError(f"Cannot prepare {options.run_dir}: {reason}. Choose another with --run-dir.") from None
-    server = RunningServer(process, options, tuple(model.name for model in models), log, shm_prefix, lock)
+    names, stubs = tuple(model.name for model in models), sum(model.instances for model in models)
+    server = RunningServer(process, options, names, log, shm_prefix, stubs, lock)
     try:
         _wait_until_ready(server)
     except BaseException:
@@ -172,22 +183,20 @@ def is_ready(options: ServerOptions) -> bool:
         return False
 
 
-def backends_alive(pid: int, models: int) -> bool:
-    """Whether a server has a stub process for each of its models.
+def backends_alive(pid: int, stubs: int) -> bool:
+    """Whether a server has all of its stub processes, one per model instance.
 
     One that dies is never started again, and Triton goes on calling itself ready.
     """
-    return sum(STUB in _command_line(member) for member in _group(pid)) >= models
+    return sum(STUB in _command_line(member) for member in _group(pid)) >= stubs
 
 
 def runtime_parameters(precision: str) -> dict[str, str]:
-    """What is decided at the start, for this machine, as entries of the model's `parameters`.
+    """What is decided at the start, for this machine's processor, as entries of the model's `parameters`.
 
     Raises:
-        ServingError: a precision this project does not know.
+        InstallationError: OpenVINO is missing.
     """
-    if precision not in PRECISIONS:
-        raise ServingError(f"There is no precision {precision!r}. Choose one of: {', '.join(PRECISIONS)}.")
     try:
         import openvino
     except ImportError:
@@ -198,6 +207,19 @@ def runtime_parameters(precision: str) -> dict[str, str]:
         "inference_precision": inference_precision(precision, capabilities),
         "runtime": f"OpenVINO {openvino.__version__.split('-')[0]}",
     }
+
+
+def gpu_parameters(models: Sequence[repository.ServableModel]) -> dict[str, str]:
+    """The same for engines on a GPU.
+
+    Raises:
+        InstallationError, NothingToServeError: they cannot run here, or not together.
+    """
+    runtime = card.runtime_version()
+    for warning in card.check_engines(models, devices(), runtime):
+        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
+    repository.check_memory(models)
+    return {"runtime": f"TensorRT for RTX {runtime}"}
 
 
 def free_ports(count: int = 3) -> tuple[int, ...]:
@@ -211,6 +233,12 @@ def free_ports(count: int = 3) -> tuple[int, ...]:
 
 def check_options(options: ServerOptions) -> None:
     """Raise ServingError for what no machine could do."""
+    precisions = GPU_PRECISIONS if options.gpu else PRECISIONS
+    if options.precision not in precisions:
+        where = "on a GPU" if options.gpu else "on the CPU"
+        raise ServingError(
+            f"There is no precision {options.precision!r} {where}. Choose one of: {', '.join(precisions)}."
+        )
     ports = options.ports.values()
     if not all(0 < port < 2**16 for port in ports) or len(set(ports)) < len(ports):
         said = ", ".join(f"{service} {port}" for service, port in options.ports.items())

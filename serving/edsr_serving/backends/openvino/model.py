@@ -4,25 +4,18 @@ Triton starts one process of this per model instance. It takes the name of Trito
 same config.pbtxt works with either.
 """
 
-import ctypes
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino as ov
 import triton_python_backend_utils as pb_utils
-from numpy.typing import NDArray
+from edsr_serving.limits import Limits
+from edsr_serving.tensors import INPUT, array_of, tensor_of
 
-INPUT, OUTPUT = "image", "upscaled"
 # OpenVINO keeps compiled kernels for every shape it has seen, 5,000 by default: a gigabyte after 1,000 picture sizes.
 # A shape takes about one kernel per convolution; this holds a handful of shapes.
 CACHED_KERNELS = 400
-
-_set_capsule_name = ctypes.pythonapi.PyCapsule_SetName
-_set_capsule_name.argtypes = [ctypes.py_object, ctypes.c_char_p]
-_CONSUMED = b"used_dltensor"  # kept alive here: a capsule does not copy its name
 
 
 class TritonPythonModel:
@@ -36,7 +29,7 @@ class TritonPythonModel:
         """
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
-        self._max_lr_pixels = int(parameters.get("max_lr_pixels", 0)) or None
+        self._limits = Limits.of(parameters)
         path = Path(args["model_repository"]) / args["model_version"] / config["default_model_filename"]
         instances = sum(group["count"] for group in config["instance_group"])
         hints = {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "CPU_RUNTIME_CACHE_CAPACITY": CACHED_KERNELS}
@@ -66,49 +59,15 @@ class TritonPythonModel:
 
     def _answer(self, request: Any, infer: ov.InferRequest) -> Any:
         tensor = pb_utils.get_input_tensor_by_name(request, INPUT)
-        if refusal := self._refusal(tuple(tensor.shape())):  # before the data is touched
+        if refusal := self._limits.refusal(tuple(tensor.shape())):  # before the data is touched
             return _error(refusal, pb_utils.TritonError.INVALID_ARG)
         try:
-            infer.infer({INPUT: _array_of(tensor)}, share_inputs=True, share_outputs=True)
+            infer.infer({INPUT: array_of(tensor)}, share_inputs=True, share_outputs=True)
             upscaled = infer.get_output_tensor(0).data
         except (RuntimeError, MemoryError) as error:
             return _error(f"inference failed: {error}", pb_utils.TritonError.INTERNAL)
-        return pb_utils.InferenceResponse([_tensor_of(upscaled)])
-
-    def _refusal(self, shape: tuple[int, ...]) -> str:
-        pixels = math.prod(shape[:3])
-        if pixels == 0:
-            return f"image has no pixels: {list(shape)}; height and width must be at least 1"
-        if self._max_lr_pixels and pixels > self._max_lr_pixels:
-            return (
-                f"image of {list(shape)} has {pixels} pixels, more than the {self._max_lr_pixels} this server takes "
-                "in one request; send smaller pictures or tiles"
-            )
-        return ""
+        return pb_utils.InferenceResponse([tensor_of(upscaled, pb_utils.Tensor)])
 
 
 def _error(message: str, code: int) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
-
-
-def _array_of(tensor: Any) -> NDArray[np.uint8]:
-    """The input without a copy, uint8 [N, H, W, 3]; valid while `tensor` is.
-
-    By DLPack, because the stub's own as_numpy() fills arrays with one value under numpy 2. numpy marks the view
-    read-only, which OpenVINO refuses; the memory is Triton's shared memory and ours to write.
-    """
-    view = np.from_dlpack(tensor)
-    memory = (ctypes.c_uint8 * view.size).from_address(view.ctypes.data)
-    return np.ctypeslib.as_array(memory).reshape(view.shape)
-
-
-def _tensor_of(array: NDArray[np.uint8]) -> Any:
-    """The output as Triton's tensor, by DLPack for the same reason.
-
-    The stub names the capsule it has consumed "used_dlpack"; DLPack, and so numpy when it frees the capsule, expects
-    "used_dltensor" and would log an error for every answer.
-    """
-    capsule = array.__dlpack__()
-    tensor = pb_utils.Tensor.from_dlpack(OUTPUT, capsule)
-    _set_capsule_name(capsule, _CONSUMED)
-    return tensor

@@ -1,0 +1,1 @@
+"""Running an engine on a GPU: profiles and buffers (pure), CUDA, the engine itself."""

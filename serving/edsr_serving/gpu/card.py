@@ -1,0 +1,81 @@
+"""Is the card of this machine the one the engines were built for, and the runtime the one that loads them?"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..errors import InstallationError, NothingToServeError
+from ..repository import ServableModel
+from .devices import Device
+
+RUNTIME = "tensorrt-rtx"
+NO_GPU = (
+    "This machine has no NVIDIA GPU, or no driver. `make serve` without GPU= serves on the CPU; an engine built here "
+    "can be copied with its model_repository to the machine that has the card."
+)
+
+
+def runtime_version() -> str:
+    """Version of TensorRT for RTX in this environment; "" if it is not installed."""
+    try:
+        return version(RUNTIME)
+    except PackageNotFoundError:
+        return ""
+
+
+def card_key(name: str, repository: Path, cards: Sequence[Device]) -> str:
+    """The card that `name` means, in the spelling of file names; "auto" is the one in this machine.
+
+    Raises:
+        InstallationError: "auto", and there is no GPU.
+        NothingToServeError: "auto", and no engine was built for it.
+    """
+    key = re.sub(r"[\s_]+", "-", name.strip().lower())
+    if key != "auto":
+        return key
+    if not cards:
+        raise InstallationError(NO_GPU)
+    for sidecar in sorted(repository.glob("*/1/*-rtx.json")):
+        try:
+            built_for = json.loads(sidecar.read_text(encoding="utf-8"))["card"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if cards[0].name in built_for["driver_names"]:
+            return str(built_for["key"])
+    raise NothingToServeError(f"No engine was built for {cards[0].name}. Run `make engines GPU=auto`.")
+
+
+def check_engines(models: Sequence[ServableModel], cards: Sequence[Device], runtime: str) -> list[str]:
+    """Whether these engines can run here; returns warnings.
+
+    Raises:
+        InstallationError: no GPU, or no runtime.
+        NothingToServeError: an engine is for another compute capability or version.
+    """
+    if not cards:
+        raise InstallationError(NO_GPU)
+    if not runtime:
+        raise InstallationError("TensorRT for RTX is not installed in this environment. Run `make setup`.")
+    warnings = []
+    for model in models:
+        sidecar: dict[str, Any] = json.loads(model.sidecar.read_text(encoding="utf-8"))
+        card, built_with = sidecar["card"], sidecar["version"]
+        again = f"`make engines GPU={card['key']} FLAVOUR=tensorrt-rtx` builds it again"
+        if cards[0].compute_capability != card["compute_capability"]:
+            raise NothingToServeError(
+                f"{model.name}: the engine is for {card['name']} ({card['compute_capability']}), and this machine has "
+                f"{cards[0].name} ({cards[0].compute_capability}). Run `make engines GPU=auto`, then serve GPU=auto."
+            )
+        if built_with != runtime:
+            raise NothingToServeError(
+                f"{model.name}: the engine was built with TensorRT for RTX {built_with}, and {runtime} is "
+                f"installed: {again}."
+            )
+        if cards[0].name not in card["driver_names"]:
+            warnings.append(f"{model.name}: planned for {card['name']}, running on {cards[0].name}: memory may not fit")
+    return warnings
