@@ -1,6 +1,6 @@
 # The commands of edsr-triton. `make` alone lists them.
 
-# Release of NVIDIA's container that Dockerfile.triton builds on.
+# Release of NVIDIA's containers: Triton's, and TensorRT's that builds the engines for it. Both must be the same.
 TRITON_VERSION := 26.07
 
 PYTHON ?= python3
@@ -12,25 +12,38 @@ BIND ?= 127.0.0.1
 PRECISION ?= auto
 
 PY := $(VENV)/bin/python
+# fp16 and fp32 are engines' precisions; auto, bf16 and f32 the CPU's. An engine's auto is fp16.
+ENGINE_OPTIONS = --gpu "$(GPU)" $(addprefix --model ,$(MODEL)) --precision $(if $(filter auto,$(PRECISION)),fp16,$(PRECISION))
+FLAVOUR ?= auto
+IMAGE_NAME ?= edsr-triton
+CONTAINER := edsr-triton
+# What the server inside needs on the host's side: pinned buffers and shared memory for answers of 224 MB.
+DOCKER_GPU := --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864
+
 SERVER_OPTIONS = --bind $(BIND) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT) \
-	--precision $(PRECISION) $(addprefix --model ,$(MODEL))
+	--precision $(PRECISION) $(addprefix --model ,$(MODEL)) $(if $(GPU),--gpu "$(GPU)")
+need-gpu = $(if $(GPU),,$(error Name a card: make $@ GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format fetch onnx configs serve start stop status image clean
+.PHONY: help setup demo test test-unit test-gpu lint format fetch onnx configs gpus plan sizing engines verify
+.PHONY: serve start stop status image engines-container up down clean
 
 help: ## List the commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Make the Python environment .venv (once; again when its lists change)
 
 $(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
 	@$(PYTHON) tools/check_system.py
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV): about a minute and 3 GB"
+	@echo "installing into $(VENV): about a minute and 3.5 GB"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable './client[grpc]' --editable '.[conversion,serving,demo,dev]'
-	@# We run its tritonserver directly; its Python dependencies are not needed and rule out numpy 2.
-	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps nvidia-pytriton
+		--editable './client[grpc]' --editable '.[conversion,engines,serving,serving-gpu,demo,dev]'
+	@# We run pytriton's tritonserver directly: its Python dependencies are not needed and rule out numpy 2.
+	@# The stubs would bring the whole of TensorRT, which is not needed for types.
+	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
+		nvidia-pytriton tensorrt-stubs
+	@$(PY) tools/typings.py $(VENV)/typings
 	@touch $@
 
 demo: onnx ## Upscale a photograph on a real Triton and show the gain; IMAGE=path for your own
@@ -42,10 +55,14 @@ test: onnx ## Run all tests; T=path or T="-k name" narrows
 test-unit: setup ## Run the tests that start no process
 	@$(PY) -m pytest tests/unit $(T)
 
-lint: setup ## Check style and types
+test-gpu: onnx ## Run the tests that need an NVIDIA GPU; fails where there is none
+	@EDSR_REQUIRE_GPU=1 $(PY) -m pytest tests/gpu $(T)
+
+lint: setup ## Check style, types and the Dockerfile
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(VENV)/bin/hadolint Dockerfile.triton
 
 format: setup ## Format the code and mend what can be mended
 	@$(PY) -m ruff check --fix .
@@ -57,10 +74,25 @@ fetch: setup ## Bring EDSR_x3.pb, verified; PB=/path/EDSR_x3.pb takes a local fi
 onnx: setup ## Convert every model whose graph is present (MODEL= narrows)
 	@$(PY) -m edsr_conversion onnx $(addprefix --model ,$(MODEL))
 
-configs: setup ## Render model_repository/*/config.pbtxt from models/models.toml
+configs: setup ## Render Triton's configurations from models/models.toml and gpus.toml
 	@$(PY) -m edsr_conversion configs
 
-serve: onnx ## Serve in the foreground (HTTP_PORT= GRPC_PORT= BIND= MODEL= PRECISION=)
+gpus: setup ## List the cards of gpus.toml
+	@$(PY) -m edsr_conversion gpus
+
+plan: setup ## What fits a card, what it will use, how fast it can be (GPU=t4)
+	$(need-gpu)@$(PY) -m edsr_conversion plan $(ENGINE_OPTIONS) $(if $(JSON),--json)
+
+sizing: setup ## All cards side by side (PRICES="t4=0.50"); renders docs/sizing.md
+	@$(PY) -m edsr_conversion sizing --write $(addprefix --price ,$(PRICES)) $(addprefix --model ,$(MODEL))
+
+engines: onnx ## Build engines and configurations for a card (GPU=a10g|all FLAVOUR= PRECISION=)
+	$(need-gpu)@$(PY) -m edsr_conversion engines $(ENGINE_OPTIONS) --flavour $(FLAVOUR) $(OPTIONS)
+
+verify: onnx ## Measure engines on their card: parity, memory, latency (GPU=a10g)
+	$(need-gpu)@$(PY) -m edsr_conversion verify $(ENGINE_OPTIONS) --flavour $(FLAVOUR)
+
+serve: onnx ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GRPC_PORT= BIND= MODEL=)
 	@$(PY) -m edsr_serving run $(SERVER_OPTIONS)
 
 start: onnx ## Serve in the background
@@ -72,8 +104,30 @@ stop: setup ## Stop the server in the background
 status: setup ## Is it running, and with which models
 	@$(PY) -m edsr_serving status
 
-image: onnx ## Build the container image (needs Docker)
-	docker build --build-arg TRITON_VERSION=$(TRITON_VERSION) -f Dockerfile.triton -t edsr-triton .
+image: ## Build the server's container image (needs Docker)
+	docker build --target server --build-arg TRITON_VERSION=$(TRITON_VERSION) -f Dockerfile.triton \
+		-t $(IMAGE_NAME):$(TRITON_VERSION) .
+
+engines-container: onnx ## Build engines in NVIDIA's TensorRT container on the card (GPU=a10g)
+	$(need-gpu)@$(PY) -m edsr_conversion precision $(addprefix --model ,$(MODEL)) \
+		--precision $(if $(filter auto,$(PRECISION)),fp16,$(PRECISION))
+	docker build --target engines --build-arg TRITON_VERSION=$(TRITON_VERSION) -f Dockerfile.triton \
+		-t $(IMAGE_NAME)-engines:$(TRITON_VERSION) .
+	mkdir -p .cache
+	docker run --rm $(DOCKER_GPU) --user "$$(id -u):$$(id -g)" \
+		--volume "$(CURDIR)/model_repository:/edsr/model_repository" --volume "$(CURDIR)/models:/edsr/models:ro" \
+		--volume "$(CURDIR)/.cache:/edsr/.cache" \
+		$(IMAGE_NAME)-engines:$(TRITON_VERSION) $(ENGINE_OPTIONS) --flavour tensorrt
+
+up: setup ## Serve engines in Triton's container (GPU=a10g), or on the CPU; `make image` first
+	@$(PY) -m edsr_conversion container-check --release $(TRITON_VERSION) $(if $(GPU),$(ENGINE_OPTIONS),$(addprefix --model ,$(MODEL)))
+	docker run --detach --name $(CONTAINER) $(if $(GPU),$(DOCKER_GPU),--shm-size=2g) \
+		--publish $(BIND):$(HTTP_PORT):8000 --publish $(BIND):$(GRPC_PORT):8001 --publish $(BIND):$(METRICS_PORT):8002 \
+		--volume "$(CURDIR)/model_repository:/models:ro" $(if $(GPU),--env CONFIG_NAME=$(GPU)) \
+		--env MODEL=$(if $(MODEL),$(MODEL),edsr_baseline_x3) $(IMAGE_NAME):$(TRITON_VERSION)
+
+down: ## Stop and remove that container
+	docker rm --force $(CONTAINER)
 
 clean: ## Remove what was built; the environment stays
-	rm -rf demo/out .run build dist model_repository/*/1
+	rm -rf demo/out .run .cache build dist model_repository/*/1

@@ -13,6 +13,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.integration)
+        if "gpu" in item.path.parts:
+            item.add_marker(pytest.mark.gpu)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""EDSR frozen graphs to ONNX: read, de-quantise, convert, wrap in the serving contract, prove parity.
+"""EDSR frozen graphs to ONNX and engines: read, de-quantise, convert, wrap in the serving contract, prove parity, plan.
 
 Command line: ``python -m edsr_conversion --help``.
 """
@@ -6,13 +6,17 @@ Command line: ``python -m edsr_conversion --help``.
 from .catalogue import Model, load_models
 from .convert import Conversion, convert
 from .errors import (
+    CannotBuildHereError,
+    CardError,
     CatalogueError,
     ChecksumError,
     ConversionError,
     DownloadError,
+    EngineError,
     GraphNotFoundError,
     InvalidGraphError,
     ParityError,
+    PlanError,
     UnsupportedGraphError,
 )
 from .fetch import fetch
@@ -23,6 +27,8 @@ from .synthetic import random_network
 
 __all__ = [
     "Block",
+    "CannotBuildHereError",
+    "CardError",
     "CatalogueError",
     "ChecksumError",
     "Conv",
@@ -30,11 +36,13 @@ __all__ = [
     "ConversionError",
     "DownloadError",
     "Edsr",
+    "EngineError",
     "FrozenGraph",
     "GraphNotFoundError",
     "InvalidGraphError",
     "Model",
     "ParityError",
+    "PlanError",
     "UnsupportedGraphError",
     "convert",
     "fetch",

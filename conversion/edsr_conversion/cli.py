@@ -1,4 +1,4 @@
-"""The command line of the conversion: inspect, onnx, fetch, synthesize, configs."""
+"""The command line of the conversion: inspect, onnx, fetch, synthesize, configs; gpu/cli.py adds those about GPUs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from .catalogue import Model
 from .convert import Conversion, convert, up_to_date, write_atomically
 from .errors import CatalogueError, ConversionError, GraphNotFoundError
 from .fetch import fetch
+from .gpu import cli as gpu_cli
+from .gpu.cards import load_cards
 from .graph_reader import FrozenGraph, read_bytes, read_graph
 
 PUBLISHED = "edsr_x3"
@@ -30,6 +32,8 @@ examples:
   python -m edsr_conversion onnx EDSR_x4.pb -o out    one graph, into a folder
   python -m edsr_conversion fetch --from /mnt/EDSR_x3.pb
   python -m edsr_conversion synthesize --blocks 32 --filters 256 twin.pb
+  python -m edsr_conversion plan --gpu t4
+  python -m edsr_conversion engines --gpu a10g --model edsr_x3
 """
 
 
@@ -51,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edsr_conversion",
-        description="EDSR frozen TensorFlow graphs into ONNX models for Triton, proven to compute the same.",
+        description="EDSR frozen TensorFlow graphs into ONNX models and TensorRT engines, proven to compute the same.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -81,8 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument("--float", dest="quantized", action="store_false", help="float32 instead of 8-bit weights")
     synthesize.set_defaults(run=_synthesize)
 
-    configs = commands.add_parser("configs", help="render model_repository/*/config.pbtxt from models.toml")
+    configs = commands.add_parser("configs", help="render model_repository from models.toml and gpus.toml")
     configs.set_defaults(run=_configs)
+    gpu_cli.add_commands(commands)
     return parser
 
 
@@ -209,9 +214,14 @@ def _synthesize(args: argparse.Namespace) -> None:
 
 
 def _configs(args: argparse.Namespace) -> None:
-    models = list(catalogue.load_models(args.root).values())
-    changed = repository.write_configs(models, args.root / "model_repository")
-    print("\n".join(f"wrote {path}" for path in changed) or "all configurations are up to date")
+    folder = args.root / "model_repository"
+    models = catalogue.load_models(args.root).values()
+    files = repository.render(models, load_cards(args.root).values(), folder)
+    for path in repository.stale(files, folder):
+        path.unlink()
+        print(f"removed {path}: its model or card is not listed any more")
+    changed = repository.write(files)
+    print("\n".join(f"wrote {path}" for path in changed) or f"all {len(files)} configurations are up to date")
 
 
 def _quieten() -> None:

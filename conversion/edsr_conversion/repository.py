@@ -1,17 +1,31 @@
-"""Renders config.pbtxt for Triton's model repository from models.toml, as protobuf text."""
+"""Renders Triton's model repository from models.toml and gpus.toml: config.pbtxt for CPUs, configs/<gpu>.pbtxt."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .catalogue import Model
+from .errors import ConversionError, PlanError
+from .gpu.cards import Card
+from .gpu.flavours import RTX, TENSORRT, supports_rtx, variant
+from .gpu.planner import NetworkSize, Plan, make_plan
 from .network import receptive_radius_px
+from .precisions import FP16
 from .serving_graph import INPUT, OUTPUT
 
-CONFIG_FILE = "config.pbtxt"
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+CONFIG_FILE, CONFIGS_FOLDER = "config.pbtxt", "configs"
 HEADER = "# Rendered from models/models.toml by `make configs`; a test fails when the two differ.\n"
+GPU_HEADER = "# Rendered from models/models.toml and gpus.toml by `make configs`; a test fails when they differ.\n"
 # EDSR is compute-bound: a batch costs what its pictures cost one by one. Batches only save round trips.
 MAX_BATCH_SIZE = 8
+# On a GPU a profile's memory grows with its largest batch: the same memory serves larger pictures instead.
+GPU_MAX_BATCH_SIZE = 1
 
 
 def cpu_config(model: Model) -> str:
@@ -19,17 +33,51 @@ def cpu_config(model: Model) -> str:
 
     No `dynamic_batching`: Triton's batcher can miss a wake-up and then sleeps 500 ms, and batching gains nothing here.
     """
-    from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
-    config = model_config_pb2.ModelConfig(name=model.name, backend="openvino", max_batch_size=MAX_BATCH_SIZE)
+    config = _contract(model, MAX_BATCH_SIZE)
+    config.backend = "openvino"
     config.default_model_filename = "model.onnx"
-    config.input.add(name=INPUT, data_type=model_config_pb2.TYPE_UINT8, dims=[-1, -1, 3])
-    config.output.add(name=OUTPUT, data_type=model_config_pb2.TYPE_UINT8, dims=[-1, -1, 3])
     config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
-    for key, value in parameters(model).items():
-        config.parameters[key].string_value = value
-    return HEADER + text_format.MessageToString(config)
+    return _text(config, parameters(model), HEADER)
+
+
+def gpu_config(model: Model, plan: Plan, flavour: str) -> str:
+    """configs/<gpu>.pbtxt of a model on a card: `tensorrt_plan`, or the `tensorrt_rtx` backend, on <gpu>.plan.
+
+    - One instance group, whose instances hold every profile: Triton hands a request to any free instance.
+    - Warm-up at every profile's largest shape: the first request of each would otherwise pay for lazy loading, and a
+      card that cannot hold what was planned refuses at the start, not at night.
+    - Contexts are allocated STATIC, that is at the start. All profiles have the same area, so ON_PROFILE_CHANGE would
+      save nothing.
+    - CUDA graphs for the tile's exact shape where launches are a visible part of a request; see `Plan.cuda_graphs`.
+    - No response cache: a picture is rarely sent twice, and its answer is nine times as large.
+    """
+    from tritonclient.grpc import model_config_pb2
+
+    config = _contract(model, GPU_MAX_BATCH_SIZE)
+    if flavour == RTX:
+        config.backend = "tensorrt_rtx"
+    else:
+        config.platform, config.backend = "tensorrt_plan", "tensorrt"
+    config.default_model_filename = f"{variant(plan.card.key, flavour, plan.precision)}.plan"
+    config.instance_group.add(
+        count=plan.instances,
+        kind=model_config_pb2.ModelInstanceGroup.KIND_GPU,
+        profile=[str(index) for index in range(len(plan.profiles))],
+    )
+    for profile in plan.profiles:
+        sample = config.model_warmup.add(name=f"largest {profile.name}", batch_size=1)
+        sample.inputs[INPUT].data_type = model_config_pb2.TYPE_UINT8
+        sample.inputs[INPUT].dims.extend([*profile.max_hw, 3])
+        sample.inputs[INPUT].random_data = True
+    config.response_cache.enable = False
+    if plan.cuda_graphs:
+        config.optimization.cuda.graphs = True
+        graph = config.optimization.cuda.graph_spec.add(batch_size=1)
+        graph.input[INPUT].dim.extend([plan.side, plan.side, 3])
+    strategy = {} if flavour == RTX else {"execution_context_allocation_strategy": "STATIC"}
+    return _text(config, parameters(model) | gpu_parameters(plan, flavour) | strategy, GPU_HEADER)
 
 
 def parameters(model: Model) -> dict[str, str]:
@@ -46,14 +94,102 @@ def parameters(model: Model) -> dict[str, str]:
     }
 
 
-def write_configs(models: list[Model], repository: Path) -> list[Path]:
-    """Render every model's configuration into `repository`; returns the files that changed."""
-    changed = []
+def gpu_parameters(plan: Plan, flavour: str) -> dict[str, str]:
+    """What follows from the plan: `max_shapes` are the largest HxW, one per profile; a picture must fit one of them."""
+    return {
+        "gpu": plan.card.key,
+        "flavour": flavour,
+        "precision": plan.precision,
+        "max_lr_pixels": str(max(profile.max_px for profile in plan.profiles)),
+        "max_shapes": shapes_text(plan),
+        "tile": f"{plan.side}x{plan.side}",
+        # Of this model alone; several models on a card share its process and its budget.
+        "planned_model_mib": str(math.ceil(plan.instances * plan.instance_bytes / 2**20)),
+        "planned_process_mib": str(math.ceil(plan.process_bytes / 2**20)),
+        "vram_budget_mib": str(plan.budget_bytes // 2**20),
+        "plan_decided_by": plan.decided_by,
+    }
+
+
+def shapes_text(plan: Plan) -> str:
+    """ "1440x1440,1080x1920,1920x1080": largest height x width of every profile."""
+    return ",".join("x".join(map(str, profile.max_hw)) for profile in plan.profiles)
+
+
+def network_size(model: Model) -> NetworkSize:
+    """What the planner needs of a model."""
+    return NetworkSize(model.blocks, model.filters, model.scale)
+
+
+def render(models: Iterable[Model], cards: Iterable[Card], repository: Path) -> dict[Path, str]:
+    """Every configuration of these models and cards, by path; cards no plan fits have none."""
+    files: dict[Path, str] = {}
+    cards = list(cards)
     for model in models:
-        path = repository / model.name / CONFIG_FILE
-        text = cpu_config(model)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        folder = repository / model.name
+        files[folder / CONFIG_FILE] = cpu_config(model)
+        for card in cards:
+            files |= render_card(model, card, FP16, repository)
+    return files
+
+
+def render_card(model: Model, card: Card, precision: str, repository: Path) -> dict[Path, str]:
+    """The configurations of one model on one card: TensorRT's, and TensorRT for RTX's where that supports the card."""
+    try:
+        plan = make_plan(card, network_size(model), precision)
+    except PlanError:
+        return {}
+    flavours = [TENSORRT, RTX] if supports_rtx(card) else [TENSORRT]
+    return {
+        repository / model.name / CONFIGS_FOLDER / f"{variant(card.key, flavour, precision)}.pbtxt": gpu_config(
+            model, plan, flavour
+        )
+        for flavour in flavours
+    }
+
+
+def write(files: dict[Path, str]) -> list[Path]:
+    """Write what differs; returns the files that changed.
+
+    Raises:
+        ConversionError: a file cannot be written.
+    """
+    changed = []
+    for path, text in files.items():
+        try:
+            if path.exists() and path.read_text(encoding="utf-8") == text:
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-            changed.append(path)
+        except OSError as error:
+            raise ConversionError(f"Cannot write {path}: {error.strerror}.") from None
+        changed.append(path)
     return changed
+
+
+def stale(files: dict[Path, str], repository: Path) -> list[Path]:
+    """Rendered configurations in `repository` that none of `files` is: of models or cards that are listed no more."""
+    found = [*repository.glob(f"*/{CONFIG_FILE}"), *repository.glob(f"*/{CONFIGS_FOLDER}/*.pbtxt")]
+    return sorted(path for path in found if path not in files and _is_rendered(path))
+
+
+def _is_rendered(path: Path) -> bool:
+    return path.read_text(encoding="utf-8", errors="replace").startswith("# Rendered from models/models.toml")
+
+
+def _contract(model: Model, max_batch_size: int) -> ModelConfig:
+    """The wire contract, the same everywhere: uint8 RGB [N, H, W, 3] in and out."""
+    from tritonclient.grpc import model_config_pb2
+
+    config = model_config_pb2.ModelConfig(name=model.name, max_batch_size=max_batch_size)
+    config.input.add(name=INPUT, data_type=model_config_pb2.TYPE_UINT8, dims=[-1, -1, 3])
+    config.output.add(name=OUTPUT, data_type=model_config_pb2.TYPE_UINT8, dims=[-1, -1, 3])
+    return config
+
+
+def _text(config: ModelConfig, values: dict[str, str], header: str) -> str:
+    from google.protobuf import text_format
+
+    for key, value in sorted(values.items()):
+        config.parameters[key].string_value = value
+    return header + text_format.MessageToString(config)

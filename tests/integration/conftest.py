@@ -11,7 +11,7 @@ import pytest
 from commands import Run
 from edsr_conversion import Edsr, convert, graph_def, read_graph
 from edsr_conversion.catalogue import Model
-from edsr_conversion.repository import write_configs
+from edsr_conversion.repository import render, write
 from edsr_serving import RunningServer, ServerOptions, free_ports, start
 
 
@@ -49,7 +49,7 @@ def build_repository(tmp_path: Path, write_graph: Callable[..., Path]) -> Callab
         size = (len(network.blocks), network.filters, network.scale)
         model = Model(name, graph.path, graph.sha256, *size, max_lr_pixels=max_lr_pixels)
         repository = tmp_path / "repository"
-        write_configs([model], repository)
+        write(render([model], [], repository))
         convert(graph, repository / name / "1", name)
         return repository
 

@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 from commands import Run, assert_one_line_error
 from edsr_conversion import random_network
+from edsr_conversion.derive import derive
+from edsr_conversion.gpu.cards import load_cards
+from edsr_conversion.gpu.engine import build_engine
+from edsr_conversion.gpu.flavours import RTX, version
+from edsr_conversion.gpu.planner import NetworkSize, make_plan
 
 
 def test_inspect_describes_the_embedded_graph(run: Run, root: Path) -> None:
@@ -37,7 +42,7 @@ def test_synthesize_then_onnx_then_onnx_again(run: Run, tmp_path: Path) -> None:
     assert "up to date" in run("edsr_conversion", "onnx", "x4.pb", "-o", "deep/out").stdout
 
 
-def test_the_full_size_twin_of_the_published_graph_converts(run: Run, tmp_path: Path) -> None:
+def test_a_full_size_twin_of_the_published_graph_becomes_an_engine(run: Run, root: Path, tmp_path: Path) -> None:
     made = run("edsr_conversion", "synthesize", "twin.pb")
     assert "38,424,603 parameters" in made.stdout
     assert (tmp_path / "twin.pb").stat().st_size == pytest.approx(38_524_784, rel=1e-3)
@@ -45,12 +50,19 @@ def test_the_full_size_twin_of_the_published_graph_converts(run: Run, tmp_path: 
     assert result.returncode == 0, result.stderr
     assert "32 blocks x 256 filters, x3, fp32" in result.stdout
     assert "parity with TensorFlow on 10 inputs" in result.stdout
+    size = NetworkSize(blocks=32, filters=256, scale=3)
+    engine = build_engine(
+        derive(tmp_path / "out", "fp16"), make_plan(load_cards(root)["t4"], size, "fp16"), RTX, str(version(RTX))
+    )
+    assert engine.sidecar["parity"]["psnr_db"] >= 60
+    assert engine.plan.stat().st_size == pytest.approx(2 * size.parameters, rel=0.05)
 
 
 @pytest.fixture
 def repository(root: Path, tmp_path: Path, write_graph: Callable[..., Path]) -> Path:
     """A repository root with one listed graph that is present and one that is not."""
     (tmp_path / "models").mkdir()
+    shutil.copy2(root / "gpus.toml", tmp_path)
     graph = write_graph(random_network(1, 8))
     shutil.move(graph, tmp_path / "models" / "tiny.pb")
     digest = hashlib.sha256((tmp_path / "models" / "tiny.pb").read_bytes()).hexdigest()

@@ -1,40 +1,133 @@
-"""The committed configurations: rendered from models.toml, parsed back, and free of what hurts."""
+"""The committed configurations: rendered from the catalogues, parsed back, and free of what hurts."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from edsr_conversion import load_models
-from edsr_conversion.repository import cpu_config, write_configs
+from edsr_conversion.gpu.cards import load_cards
+from edsr_conversion.gpu.flavours import RTX, TENSORRT, supports_rtx, variant
+from edsr_conversion.gpu.planner import Plan, make_plan
+from edsr_conversion.repository import cpu_config, gpu_config, network_size, render, render_card, stale, write
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-NAMES = ("edsr_x3", "edsr_baseline_x3")
+ROOT = Path(__file__).resolve().parents[2]
+REPOSITORY = ROOT / "model_repository"
+MODELS, CARDS = load_models(ROOT, local=False), load_cards(ROOT, local=False)
+CASES = [
+    (name, key, flavour)
+    for name in MODELS
+    for key, card in CARDS.items()
+    for flavour in (TENSORRT, RTX)
+    if flavour == TENSORRT or supports_rtx(card)
+]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_committed_configuration_has_not_drifted(root: Path, name: str) -> None:
-    committed = (root / "model_repository" / name / "config.pbtxt").read_text(encoding="utf-8")
-    assert committed == cpu_config(load_models(root)[name]), "run `make configs` and commit the result"
+def planned(name: str, key: str) -> Plan:
+    return make_plan(CARDS[key], network_size(MODELS[name]), "fp16")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_configuration_parsed_back_says_what_the_catalogue_says(root: Path, name: str) -> None:
-    model = load_models(root)[name]
-    config = text_format.Parse(cpu_config(model), model_config_pb2.ModelConfig())
+def parse(text: str) -> model_config_pb2.ModelConfig:
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def said(config: model_config_pb2.ModelConfig) -> dict[str, str]:
+    return {key: value.string_value for key, value in config.parameters.items()}
+
+
+def test_the_committed_configurations_have_not_drifted() -> None:
+    files = render(MODELS.values(), CARDS.values(), REPOSITORY)
+    assert len(files) == len(MODELS) + len(CASES)
+    for path, text in files.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path}: run `make configs` and commit the result"
+    # What a user renders for cards, models and precisions of his own is not tracked, and not looked at here.
+    committed = [path for name in MODELS for path in (REPOSITORY / name / "configs").glob("*.pbtxt")]
+    listed = [path for path in committed if path.stem.removesuffix("-rtx") in CARDS]
+    assert {path for path in files if path.parent.name == "configs"} == set(listed)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_cpu_configuration_parsed_back_says_what_the_catalogue_says(name: str) -> None:
+    model = MODELS[name]
+    config = parse(cpu_config(model))
     assert (config.name, config.backend) == (name, "openvino")
     assert list(config.input[0].dims) == list(config.output[0].dims) == [-1, -1, 3]
     assert config.input[0].data_type == config.output[0].data_type == model_config_pb2.TYPE_UINT8
-    said = {key: value.string_value for key, value in config.parameters.items()}
-    assert said["scale"] == "3"
-    assert said["halo_px"] == str(2 * model.blocks + 3)
-    assert said["source_sha256"] == model.sha256
+    assert said(config)["scale"] == "3"
+    assert said(config)["halo_px"] == str(2 * model.blocks + 3)
+    assert said(config)["source_sha256"] == model.sha256
     assert not config.HasField("dynamic_batching")
     assert not config.HasField("sequence_batching")
 
 
-def test_rendering_twice_changes_nothing(root: Path, tmp_path: Path) -> None:
-    models = list(load_models(root).values())
-    assert len(write_configs(models, tmp_path)) == len(models)
-    assert write_configs(models, tmp_path) == []
+@pytest.mark.parametrize(("name", "key", "flavour"), CASES)
+def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavour: str) -> None:
+    plan, model = planned(name, key), MODELS[name]
+    config = parse(gpu_config(model, plan, flavour))
+    assert config.name == name
+    assert config.default_model_filename == f"{variant(key, flavour)}.plan"
+    if flavour == TENSORRT:
+        assert config.platform == "tensorrt_plan"
+        assert said(config)["execution_context_allocation_strategy"] == "STATIC"
+    else:
+        assert config.backend == "tensorrt_rtx"
+    assert config.max_batch_size == 1
+    assert config.input[0].data_type == config.output[0].data_type == model_config_pb2.TYPE_UINT8
+    (group,) = config.instance_group  # Triton gives a request to any free instance: all must hold every profile
+    assert group.kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
+    assert group.count == plan.instances
+    assert list(group.profile) == [str(index) for index in range(len(plan.profiles))]
+    shapes = [tuple(map(int, text.split("x"))) for text in said(config)["max_shapes"].split(",")]
+    assert shapes == [profile.max_hw for profile in plan.profiles]
+    warm = [tuple(sample.inputs["image"].dims) for sample in config.model_warmup]
+    assert warm == [(*shape, 3) for shape in shapes]
+    assert said(config)["tile"] == f"{plan.side}x{plan.side}"
+    assert said(config)["halo_px"] == str(2 * model.blocks + 3)
+    assert said(config)["source_sha256"] == model.sha256
+    assert said(config)["precision"] == "fp16"
+    fits = int(said(config)["planned_model_mib"]) + int(said(config)["planned_process_mib"])
+    assert fits <= int(said(config)["vram_budget_mib"]) + 2  # each is rounded up
+    assert config.optimization.cuda.graphs == plan.cuda_graphs
+    assert not config.response_cache.enable
+    assert not config.HasField("dynamic_batching")
+
+
+def test_cuda_graphs_are_captured_for_the_tile_where_launches_are_visible() -> None:
+    fastest = max(CARDS.values(), key=lambda card: card.fp16_tflops)
+    from dataclasses import replace
+
+    from edsr_conversion.gpu.planner import Assumptions
+
+    eager = make_plan(fastest, network_size(MODELS["edsr_baseline_x3"]), "fp16", Assumptions(graphs_worth=1e-9))
+    assert eager.cuda_graphs
+    config = parse(gpu_config(MODELS["edsr_baseline_x3"], eager, TENSORRT))
+    assert config.optimization.cuda.graphs
+    assert list(config.optimization.cuda.graph_spec[0].input["image"].dim) == [eager.side, eager.side, 3]
+    off = parse(gpu_config(MODELS["edsr_baseline_x3"], replace(eager, cuda_graphs=False), TENSORRT))
+    assert not off.HasField("optimization")
+
+
+def test_rendering_twice_changes_nothing_and_what_is_listed_no_more_is_found(tmp_path: Path) -> None:
+    files = render(MODELS.values(), CARDS.values(), tmp_path)
+    assert sorted(write(files)) == sorted(files)
+    assert write(files) == []
+    assert stale(files, tmp_path) == []
+    fewer = render(list(MODELS.values())[:1], [CARDS["t4"]], tmp_path)
+    own = tmp_path / "edsr_x3" / "configs" / "by-hand.pbtxt"
+    own.write_text('name: "edsr_x3"\n', encoding="utf-8")
+    assert set(stale(fewer, tmp_path)) == files.keys() - fewer.keys()
+
+
+def test_a_card_nothing_fits_has_no_configuration(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    tiny = replace(CARDS["t4"], vram_mib=800)
+    assert render_card(MODELS["edsr_x3"], tiny, "fp16", tmp_path) == {}
+
+
+def test_names_of_configurations_survive_a_command_line() -> None:
+    for name, key, flavour in CASES:
+        assert re.fullmatch(r"[a-z0-9.-]+", variant(key, flavour)), (name, key)

@@ -1,0 +1,170 @@
+"""gpus.toml: the cards we plan for, as typed data. MIG slices of a card are cards of their own."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ..catalogue import read_tables
+from ..errors import CardError
+
+CATALOGUE = Path("gpus.toml")
+LOCAL_CATALOGUE = Path("gpus.local.toml")
+# It becomes part of file names and of a command line.
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+COMPUTE_CAPABILITY = re.compile(r"\d{1,2}\.\d")
+MEMORY_SLICES = 8
+MIG_KEYS = {"vram_mib", "sms", "memory_slices"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One GPU model, or one MIG slice of it.
+
+    Attributes:
+        key: name in gpus.toml, in file names and after `GPU=`.
+        name: as its maker writes it.
+        nvml_names: every name the driver gives it.
+        compute_capability: "8.6".
+        vram_mib: memory in MiB, as the driver reports it.
+        bandwidth_gb_s: device memory, 1e9 bytes per second.
+        pcie_gb_s: host to device, one way, as reached in practice.
+        sms: streaming multiprocessors.
+        fp32_tflops, tf32_tflops, fp16_tflops, fp8_tflops, int8_tops: dense peaks; fp16 with FP32 accumulation; 0 where
+            the hardware has no such units.
+        fp16_fast_tflops: fp16 with FP16 accumulation where that is faster, else 0.
+        source: where the figures come from.
+    """
+
+    key: str
+    name: str
+    nvml_names: tuple[str, ...]
+    compute_capability: str
+    vram_mib: int
+    bandwidth_gb_s: float
+    pcie_gb_s: float
+    sms: int
+    fp32_tflops: float
+    fp16_tflops: float
+    int8_tops: float
+    source: str
+    tf32_tflops: float = 0.0
+    fp16_fast_tflops: float = 0.0
+    fp8_tflops: float = 0.0
+
+    @property
+    def tier(self) -> str:
+        """The size classes of the service being replaced: "8 GB or less", "12-16 GB", "24 GB or more"."""
+        gib = self.vram_mib / 1024
+        if gib < 10:
+            return "8 GB or less"
+        return "12-16 GB" if gib < 20 else "24 GB or more"
+
+    def slice(self, profile: str, vram_mib: int, sms: int, memory_slices: int) -> Card:
+        """The MIG slice `profile`: its share of multiprocessors and bandwidth; PCIe is shared as it comes."""
+        share = sms / self.sms
+        rates = {
+            f.name: round(getattr(self, f.name) * share, 1) for f in fields(self) if f.name.endswith(("flops", "tops"))
+        }
+        return replace(
+            self,
+            **rates,
+            key=f"{self.key}-{profile}",
+            name=f"{self.name} MIG {profile}",
+            nvml_names=tuple(f"{name} MIG {profile}" for name in self.nvml_names),
+            vram_mib=vram_mib,
+            sms=sms,
+            bandwidth_gb_s=round(self.bandwidth_gb_s * memory_slices / MEMORY_SLICES, 1),
+        )
+
+
+def load_cards(root: Path, *, local: bool = True) -> dict[str, Card]:
+    """The cards of `root`/gpus.toml and, if there is one and `local`, gpus.local.toml, by key; MIG slices after each.
+
+    Raises:
+        CatalogueError: a file is missing or not TOML.
+        CardError: a table is wrong, or a card stands in both files.
+    """
+    cards = _read(root / CATALOGUE)
+    if local and (root / LOCAL_CATALOGUE).exists():
+        own = _read(root / LOCAL_CATALOGUE)
+        if twice := sorted(cards.keys() & own.keys()):
+            raise CardError(f"{LOCAL_CATALOGUE} repeats {', '.join(twice)}. Give your card a name of its own.")
+        cards |= own
+    return cards
+
+
+def select(cards: dict[str, Card], name: str) -> Card:
+    """The card called `name`, however it is written: "RTX 4090" is rtx-4090.
+
+    Raises:
+        CardError: there is none; the message has the nearest names.
+    """
+    key = normalise(name)
+    if key in cards:
+        return cards[key]
+    near = [other for other in cards if other.startswith(f"{key}-")][:4]
+    near = near or difflib.get_close_matches(key, cards, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}?" if near else "`make gpus` lists them."
+    raise CardError(f"There is no card {name!r} in {CATALOGUE}. {hint} A card of your own goes into {LOCAL_CATALOGUE}.")
+
+
+def normalise(name: str) -> str:
+    """A card's key from its name in any spelling: lower case, hyphens, without the maker's name."""
+    key = re.sub(r"[\s_]+", "-", name.strip().lower())
+    return re.sub(r"^(nvidia-|tesla-|geforce-)+", "", key)
+
+
+def by_driver_name(cards: Iterable[Card], name: str) -> Card | None:
+    """The card the driver calls `name`."""
+    return next((card for card in cards if name in card.nvml_names), None)
+
+
+def _read(path: Path) -> dict[str, Card]:
+    cards: dict[str, Card] = {}
+    for key, table in read_tables(path).items():
+        if not NAME.fullmatch(key):
+            raise CardError(f"{path}: {key!r} is no card name. Use lower-case letters, digits, '.' and '-'.")
+        if not isinstance(table, dict):
+            raise CardError(f"{path}: {key} is not a table. Every entry is one [card].")
+        slices = table.pop("mig", {})
+        card = cards[key] = _card(path, key, table)
+        for profile, part in slices.items():
+            if not isinstance(part, dict) or part.keys() != MIG_KEYS or not all(_positive(v) for v in part.values()):
+                raise CardError(f"{path}: [{key}.mig.{profile}] needs {', '.join(sorted(MIG_KEYS))}, positive numbers.")
+            if part["sms"] > card.sms or part["vram_mib"] > card.vram_mib or part["memory_slices"] > MEMORY_SLICES:
+                raise CardError(f"{path}: [{key}.mig.{profile}] is larger than {key}. Correct it.")
+            part_of = card.slice(profile, **part)
+            cards[part_of.key] = part_of
+    return cards
+
+
+def _card(path: Path, key: str, table: dict[str, Any]) -> Card:
+    known = {field.name: field for field in fields(Card) if field.name != "key"}
+    optional = {"tf32_tflops", "fp16_fast_tflops", "fp8_tflops"}
+    if unknown := sorted(table.keys() - known.keys()):
+        raise CardError(f"{path}: [{key}] has unknown keys: {', '.join(unknown)}.")
+    if missing := sorted(known.keys() - optional - table.keys()):
+        raise CardError(f"{path}: [{key}] lacks {', '.join(missing)}.")
+    names = table["nvml_names"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CardError(f"{path}: [{key}] nvml_names must be a list of names in quotes.")
+    texts = ("name", "compute_capability", "source")
+    if bad := [name for name in texts if not isinstance(table[name], str)]:
+        raise CardError(f"{path}: [{key}] {', '.join(bad)} must be text in quotes.")
+    if not COMPUTE_CAPABILITY.fullmatch(table["compute_capability"]):
+        raise CardError(f'{path}: [{key}] compute_capability must look like "8.6".')
+    numbers = table.keys() - {*texts, "nvml_names"}
+    if bad := sorted(name for name in numbers if not _positive(table[name])):
+        raise CardError(f"{path}: [{key}] {', '.join(bad)} must be a positive number.")
+    if bad := sorted(name for name in ("vram_mib", "sms") if type(table[name]) is not int):
+        raise CardError(f"{path}: [{key}] {', '.join(bad)} must be a whole number.")
+    return Card(key=key, **{**table, "nvml_names": tuple(names)})
+
+
+def _positive(value: object) -> bool:
+    return type(value) in (int, float) and 0 < float(str(value)) < float("inf")

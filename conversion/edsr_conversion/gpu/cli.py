@@ -1,0 +1,368 @@
+"""The commands about GPUs: gpus, plan, sizing, engines, verify. Added to the command line of the conversion."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edsr_serving.errors import InstallationError
+from edsr_serving.gpu.devices import Device, devices
+
+from .. import catalogue, repository
+from ..catalogue import Model
+from ..derive import Derived, derive
+from ..errors import CannotBuildHereError, CatalogueError, ConversionError, EngineError, PlanError
+from ..precisions import FP16, PRECISIONS
+from . import cards as card_catalogue
+from .builder import HARDWARE_COMPATIBILITY, PROFILING, BuildOptions, Progress
+from .cards import Card, load_cards, select
+from .engine import Engine, build_engine, describe, paths
+from .flavours import (
+    AUTO,
+    FLAVOURS,
+    RTX,
+    TENSORRT,
+    Toolbox,
+    check_release,
+    choose,
+    is_card,
+    supports_rtx,
+    variant,
+    version,
+)
+from .nvml import as_toml, detect
+from .planner import DEFAULTS, MIB, Assumptions, Plan, make_plan
+from .report import card_line, footer, plan_text
+from .sizing import CHART, PAGE, as_json, columns, draw, page, parse_prices, rows
+from .verify import check_artefact, verify
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+CACHE = Path(".cache/engines")
+ALL = "all"
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to an argparse sub-parser action."""
+    gpus = commands.add_parser("gpus", help="list the cards of gpus.toml; --detect describes the one in this machine")
+    gpus.add_argument("--detect", action="store_true", help="print this machine's card as a table for gpus.local.toml")
+    gpus.add_argument("--json", action="store_true", help="machine-readable output")
+    gpus.set_defaults(run=_gpus)
+
+    plan = commands.add_parser("plan", help="say what fits a card, what it will use, how fast it can be at best")
+    _add_target(plan, "a card of gpus.toml, or auto for the one in this machine")
+    plan.add_argument("--json", action="store_true", help="machine-readable output")
+    plan.add_argument("--efficiency", type=float, default=DEFAULTS.efficiency, help="of the peak; default %(default)s")
+    plan.add_argument("--max-request-seconds", type=float, default=DEFAULTS.max_request_s, help="default %(default)s")
+    plan.set_defaults(run=_plan)
+
+    sizing = commands.add_parser("sizing", help="all cards side by side; --write renders docs/sizing.md")
+    sizing.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
+    sizing.add_argument("--price", action="append", default=[], metavar="CARD=PRICE", help="per hour; may be repeated")
+    sizing.add_argument("--json", action="store_true", help="machine-readable output")
+    sizing.add_argument("--write", action="store_true", help="write docs/sizing.md and its chart")
+    sizing.set_defaults(run=_sizing)
+
+    engines = commands.add_parser("engines", help="build engines for a card, and render its configurations")
+    _add_target(engines, "a card, several with commas, auto, or all")
+    engines.add_argument("--flavour", choices=FLAVOURS, default=AUTO, help="default: %(default)s")
+    engines.add_argument("--version-compatible", action="store_true", help="TensorRT only; see docs/engines.md")
+    engines.add_argument("--hardware-compatibility", choices=HARDWARE_COMPATIBILITY, default="none")
+    engines.add_argument("--profiling", choices=PROFILING, default="layer-names", help="default: %(default)s")
+    engines.add_argument("--optimization-level", type=int, choices=range(6), help="0-5; default: the builder's")
+    engines.set_defaults(run=_engines)
+
+    verify = commands.add_parser("verify", help="measure engines on their card: parity, memory, latency")
+    _add_target(verify, "a card, or auto")
+    verify.add_argument("--flavour", choices=FLAVOURS, default=AUTO, help="default: %(default)s")
+    verify.add_argument("--repeat", type=int, default=5, help="runs per shape; default %(default)s")
+    verify.set_defaults(run=_verify)
+
+    precision = commands.add_parser(
+        "precision", help="write model.<precision>.onnx beside model.onnx, checked against it"
+    )
+    precision.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
+    precision.add_argument("--precision", choices=tuple(PRECISIONS), default=FP16, help="default: %(default)s")
+    precision.set_defaults(run=_precision)
+
+    container = commands.add_parser(
+        "container-check", help="will these engines load in Triton's container of a release"
+    )
+    container.add_argument("--gpu", help="a card; without one there is nothing to check")
+    container.add_argument("--model", action="append", default=[], help="the model to be served")
+    container.add_argument("--precision", choices=tuple(PRECISIONS), default=FP16, help="default: %(default)s")
+    container.add_argument("--release", required=True, help="of the containers, as in 26.07")
+    container.set_defaults(run=_container_check)
+
+
+def _add_target(parser: argparse.ArgumentParser, gpu_help: str) -> None:
+    parser.add_argument("--gpu", required=True, help=gpu_help)
+    parser.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default=FP16, help="default: %(default)s")
+
+
+def _gpus(args: argparse.Namespace) -> None:
+    cards = load_cards(args.root)
+    if args.detect:
+        print(as_toml(detect(cards.values(), _devices())), end="")
+    elif args.json:
+        print(json.dumps([card.__dict__ | {"tier": card.tier} for card in cards.values()], indent=2))
+    else:
+        print("\n".join(card_line(card) for card in cards.values()))
+
+
+def _plan(args: argparse.Namespace) -> None:
+    if not (0 < args.efficiency <= 1 and args.max_request_seconds > 0):
+        raise PlanError("--efficiency must be in (0, 1], --max-request-seconds positive.")
+    assumptions = Assumptions(efficiency=args.efficiency, max_request_s=args.max_request_seconds)
+    card = _one_card(args)
+    models = catalogue.select(catalogue.load_models(args.root), args.model)
+    plans = {m.name: make_plan(card, repository.network_size(m), args.precision, assumptions) for m in models}
+    if args.json:
+        print(json.dumps({name: describe(plan) for name, plan in plans.items()}, indent=2))
+        return
+    print(card_line(card))
+    for name, plan in plans.items():
+        print(f"\n{plan_text(name, plan)}")
+    print()
+    if len(plans) > 1:
+        print(_together(list(plans.values())))
+    print(footer(next(iter(plans.values()))))
+
+
+def _together(plans: list[Plan]) -> str:
+    total = plans[0].process_bytes + sum(plan.instances * plan.instance_bytes for plan in plans)
+    fits = total <= plans[0].budget_bytes
+    text = f"Served together: {total // MIB:,} of {plans[0].budget_bytes // MIB:,} MiB"
+    return text + (", fits." if fits else ", does not fit: each plan takes the card for itself. Serve one: MODEL=name.")
+
+
+def _sizing(args: argparse.Namespace) -> None:
+    cards = load_cards(args.root)
+    models = catalogue.select(catalogue.load_models(args.root), args.model)
+    prices = parse_prices(args.price, cards)
+    found = {model.name: rows(model, cards.values()) for model in models}
+    if args.write:
+        _write_sizing(args.root)
+    if args.json:
+        print(json.dumps(as_json(found, prices), indent=2))
+        return
+    for name, model_rows in found.items():
+        print(f"{name}, fp16 (predicted)")
+        lines = columns(model_rows, prices)
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        for line in lines:
+            print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print()
+
+
+def _write_sizing(root: Path) -> None:
+    """Of the committed catalogues alone: a card or model of one's own does not change the project's documents."""
+    models = list(catalogue.load_models(root, local=False).values())
+    cards = list(load_cards(root, local=False).values())
+    folder = root / "docs"
+    for path in repository.write({folder / PAGE: page(models, cards)}):
+        print(f"wrote {path}", file=sys.stderr)
+    draw(models, cards, folder / CHART)
+    print(f"wrote {folder / CHART}", file=sys.stderr)
+
+
+def _engines(args: argparse.Namespace) -> None:
+    options = BuildOptions(
+        args.version_compatible, args.hardware_compatibility, args.profiling, args.optimization_level
+    )
+    toolbox = _toolbox()
+    cards = load_cards(args.root)
+    everything = args.gpu.strip().lower() == ALL
+    chosen = list(cards.values()) if everything else [_card(cards, name, toolbox) for name in args.gpu.split(",")]
+    models = _built_models(args)
+    elsewhere: list[Card] = []
+    failed: ConversionError | None = None
+    for card in chosen:
+        try:
+            flavour = choose(args.flavour, card, toolbox)
+            _engines_of(args, card, flavour, models, toolbox, options)
+        except CannotBuildHereError as error:
+            if not everything:
+                raise
+            elsewhere.append(card)
+            print(f"{card.key}: not here: {str(error).partition(chr(10))[0]}")
+        except (EngineError, PlanError) as error:
+            if len(chosen) == 1:
+                raise
+            if failed is not None:
+                print(f"error: {failed}", file=sys.stderr)
+            failed = error
+    if elsewhere:
+        print("on their machines: " + "; ".join(f"make engines-container GPU={card.key}" for card in elsewhere))
+    if failed is not None:
+        raise failed
+
+
+def _engines_of(
+    args: argparse.Namespace, card: Card, flavour: str, models: list[Model], toolbox: Toolbox, options: BuildOptions
+) -> None:
+    versions = {TENSORRT: toolbox.tensorrt, RTX: toolbox.rtx}
+    device = next((d.name for d in toolbox.devices if is_card(d, card)), "") if flavour == TENSORRT else ""
+    print(f"{card.name}: {flavour} {versions[flavour]}, compute capability {card.compute_capability}")
+    for model in models:
+        folder = args.root / "model_repository" / model.name / "1"
+        onnx = derive(folder, args.precision, _step)
+        plan = make_plan(card, repository.network_size(model), args.precision)
+        name = f"{model.name} for {card.key}"
+        with _progress_bar(name) as progress:
+            engine = build_engine(
+                onnx,
+                plan,
+                flavour,
+                str(versions[flavour]),
+                options,
+                progress=progress,
+                cache=args.root / CACHE,
+                device=device,
+            )
+        for path in repository.write(
+            repository.render_card(model, card, args.precision, args.root / "model_repository")
+        ):
+            print(f"  wrote {path}")
+        _report(model, plan, onnx, engine)
+    print(_next_steps(card, flavour, args.precision))
+
+
+def _report(model: Model, plan: Plan, onnx: Derived, engine: Engine) -> None:
+    if not engine.built:
+        print(f"  {model.name}: {engine.plan} is up to date")
+        return
+    builder, parity = engine.sidecar["builder"], onnx.sidecar["parity"]
+    contexts = ", ".join(f"{size // MIB:,}" for size in builder["context_bytes"]) or "not told"
+    print(
+        f"  {model.name}: built {engine.plan} ({engine.sidecar['engine']['size_bytes'] / 1e6:.1f} MB, "
+        f"{builder['seconds']:.1f} s)\n"
+        f"    profiles {repository.shapes_text(plan).replace(',', ', ')}; {plan.instances} instance(s); "
+        f"{plan.total_bytes // MIB:,} of {plan.card.vram_mib:,} MiB planned\n"
+        f"    a context needs {contexts} MiB (builder), {plan.activations_bytes // MIB:,} planned, "
+        f"{plan.workspace_bytes // MIB:,} of scratch beside it"
+    )
+    if "psnr_db" in parity:
+        print(
+            f"    {plan.precision} against fp32 on real pictures: {parity['psnr_db']:.1f} dB, at most "
+            f"{parity['max_difference']} level(s); largest activation {parity['max_activation']:.0f} of "
+            f"{parity['format_max']:.0f}"
+        )
+
+
+def _next_steps(card: Card, flavour: str, precision: str) -> str:
+    suffix = "" if precision == FP16 else f" PRECISION={precision}"
+    if flavour == RTX:
+        return (
+            f"  loads in TensorRT for RTX: `make serve GPU={card.key}{suffix}` where the card is, no container\n"
+            f"  for TensorRT, in NVIDIA's container on the card: make engines-container GPU={card.key}{suffix}"
+        )
+    also = f"\n  for TensorRT for RTX, built anywhere: make engines GPU={card.key}{suffix} FLAVOUR={RTX}"
+    return f"  loads in Triton's container with the same TensorRT, on this card: make up GPU={card.key}{suffix}" + (
+        also if supports_rtx(card) else ""
+    )
+
+
+def _verify(args: argparse.Namespace) -> None:
+    toolbox = _toolbox()
+    card = _card(load_cards(args.root), args.gpu, toolbox)
+    for model in _built_models(args):
+        folder = args.root / "model_repository" / model.name / "1"
+        flavour = args.flavour if args.flavour != AUTO else _built_flavour(folder, card, args.precision)
+        plan = make_plan(card, repository.network_size(model), args.precision)
+        onnx = derive(folder, args.precision, _step)
+        print(verify(onnx, plan, flavour, toolbox, args.repeat, _step))
+
+
+def _built_flavour(folder: Path, card: Card, precision: str) -> str:
+    """The flavour whose plan is there; TensorRT's if both are."""
+    return next((f for f in (TENSORRT, RTX) if (folder / f"{variant(card.key, f, precision)}.plan").exists()), TENSORRT)
+
+
+def _precision(args: argparse.Namespace) -> None:
+    for model in _built_models(args):
+        derived = derive(args.root / "model_repository" / model.name / "1", args.precision, _step)
+        print(f"{model.name}: {derived.path} {'written' if derived.built else 'is up to date'}")
+
+
+def _container_check(args: argparse.Namespace) -> None:
+    if not args.gpu:
+        return
+    card = select(load_cards(args.root), args.gpu)
+    for model in catalogue.select(catalogue.load_models(args.root), args.model or ["edsr_baseline_x3"]):
+        folder = args.root / "model_repository" / model.name / "1"
+        plan = make_plan(card, repository.network_size(model), args.precision)
+        onnx = derive(folder, args.precision, _step)
+        sidecar = check_artefact(*paths(folder, plan, TENSORRT), onnx, plan, TENSORRT)
+        if mismatch := check_release(sidecar["version"], args.release):
+            raise EngineError(
+                f"{model.name}: the engine for {card.name} was {mismatch}. Run `make engines-container GPU={card.key}`."
+            )
+
+
+def _toolbox() -> Toolbox:
+    return Toolbox(version(TENSORRT), version(RTX), _devices())
+
+
+def _devices() -> tuple[Device, ...]:
+    try:
+        return devices()
+    except InstallationError as error:
+        raise CannotBuildHereError(str(error)) from None
+
+
+def _one_card(args: argparse.Namespace) -> Card:
+    return _card(load_cards(args.root), args.gpu, Toolbox(None, None, _devices()))
+
+
+def _card(cards: dict[str, Card], name: str, toolbox: Toolbox) -> Card:
+    if card_catalogue.normalise(name) == AUTO:
+        return detect(cards.values(), toolbox.devices)
+    return select(cards, name)
+
+
+def _built_models(args: argparse.Namespace) -> list[Model]:
+    """The models asked for, or every one whose model.onnx is there."""
+    models = catalogue.select(catalogue.load_models(args.root), args.model)
+    if args.model:
+        return models
+    built = []
+    for model in models:
+        if (args.root / "model_repository" / model.name / "1" / "model.onnx").exists():
+            built.append(model)
+        else:
+            print(f"{model.name}: skipped, it is not converted to ONNX (`make onnx`, once its graph is in models/)")
+    if not built:
+        raise CatalogueError("No model is converted to ONNX yet. Run `make onnx`.")
+    return built
+
+
+def _step(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"  {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _progress_bar(name: str) -> Iterator[Progress]:
+    """A bar per engine on a terminal, nothing elsewhere; it shows the builder's phase and its steps."""
+    from tqdm import tqdm
+
+    bar: tqdm[Any] = tqdm(
+        desc=name, leave=False, disable=None, bar_format="{desc} {n_fmt}/{total_fmt} {bar:30} {postfix}"
+    )
+
+    def progress(phase: str, done: int, steps: int) -> None:
+        bar.total = steps
+        bar.n = done
+        bar.set_postfix_str(phase, refresh=False)
+        bar.update(0)
+
+    with bar:
+        yield progress

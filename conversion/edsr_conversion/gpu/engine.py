@@ -1,0 +1,194 @@
+"""One engine in the model repository: <variant>.plan and its sidecar <variant>.json, built if something changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ..convert import write_pair
+from ..derive import Derived
+from ..errors import EngineError
+from .builder import Build, BuildOptions, Built, Progress, build
+from .flavours import RTX, variant
+from .planner import MIB, Plan
+
+# Raise when plans change for a reason that none of an identity's parts shows.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine file, whether it was built just now, and what its sidecar says."""
+
+    plan: Path
+    built: bool
+    sidecar: dict[str, Any]
+
+
+def paths(folder: Path, plan: Plan, flavour: str) -> tuple[Path, Path]:
+    """Where an engine and its sidecar stand in a model's version folder."""
+    name = variant(plan.card.key, flavour, plan.precision)
+    return folder / f"{name}.plan", folder / f"{name}.json"
+
+
+def build_engine(
+    onnx: Derived,
+    plan: Plan,
+    flavour: str,
+    version: str,
+    options: BuildOptions = BuildOptions(),  # noqa: B008  frozen
+    *,
+    progress: Progress = lambda *_: None,
+    cache: Path | None = None,
+    device: str = "",
+) -> Engine:
+    """The engine of `plan` beside `onnx`, built unless the one there was made of the same.
+
+    Args:
+        onnx: the ONNX file of the plan's precision.
+        plan: from `make_plan`.
+        flavour, version: the TensorRT to use, and its version.
+        options: of the builder.
+        progress: called for every step of the builder.
+        cache: folder for timing caches and the builder's logs.
+        device: name of the GPU it is built on, for the sidecar; "" where there is none.
+
+    Raises:
+        CannotBuildHereError, EngineError: see `build`; nothing was written.
+        ConversionError: the files cannot be written; nothing half written is left.
+    """
+    path, sidecar_path = paths(onnx.path.parent, plan, flavour)
+    request = Build(
+        onnx=onnx.path.read_bytes(),
+        profiles=plan.profiles,
+        activations_bytes=plan.activations_bytes,
+        workspace_bytes=plan.workspace_bytes,
+        flavour=flavour,
+        compute_capability=plan.card.compute_capability,
+        options=options,
+    )
+    options.check(flavour)
+    identity = _identity(request, version)
+    if existing := _up_to_date(path, sidecar_path, identity):
+        return Engine(path, False, existing)
+    name = variant(plan.card.key, flavour, plan.precision)
+    timing = cache / "timing" / f"{plan.card.key}-{version}.cache" if cache else None
+    log = cache / "log" / f"{onnx.sidecar['name']}-{name}.log" if cache else None
+    built = build(request, progress, timing, log)
+    check_memory(plan, built, flavour)
+    sidecar = {
+        "name": onnx.sidecar["name"],
+        "identity": identity,
+        "engine": {
+            "file": path.name,
+            "sha256": hashlib.sha256(built.plan).hexdigest(),
+            "size_bytes": len(built.plan),
+        },
+        "flavour": flavour,
+        "version": built.version,
+        "loads_in": _loads_in(flavour, built.version, options),
+        "precision": plan.precision,
+        "card": {
+            "key": plan.card.key,
+            "name": plan.card.name,
+            "compute_capability": plan.card.compute_capability,
+            "driver_names": list(plan.card.nvml_names),
+        },
+        "onnx": {"file": onnx.path.name, "sha256": onnx.sha256},
+        "source": onnx.sidecar["source"],
+        "parity": onnx.sidecar["parity"],
+        "options": asdict(options),
+        "plan": describe(plan),
+        "builder": {
+            "context_bytes": list(built.context_bytes),
+            "weights_bytes": built.weights_bytes,
+            "seconds": round(built.seconds, 2),
+            "built_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "built_on": device or f"{platform.machine()} without a GPU",
+        },
+    }
+    write_pair(path, built.plan, sidecar_path, json.dumps(sidecar, indent=2).encode() + b"\n")
+    return Engine(path, True, sidecar)
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON: sizes in bytes, times in seconds."""
+    return {
+        "card": plan.card.key,
+        "precision": plan.precision,
+        "blocks": plan.network.blocks,
+        "filters": plan.network.filters,
+        "scale": plan.network.scale,
+        "profiles": [
+            {"name": p.name, "min": [1, *p.min_hw, 3], "opt": [1, *p.max_hw, 3], "max": [1, *p.max_hw, 3]}
+            for p in plan.profiles
+        ],
+        "tile": [plan.side, plan.side],
+        "halo_px": plan.network.halo_px,
+        "instances": plan.instances,
+        "cuda_graphs": plan.cuda_graphs,
+        "workspace_bytes": plan.workspace_bytes,
+        "weights_bytes": plan.weights_bytes,
+        "context_bytes": plan.context_bytes,
+        "io_bytes": plan.io_bytes,
+        "instance_bytes": plan.instance_bytes,
+        "process_bytes": plan.process_bytes,
+        "total_bytes": plan.total_bytes,
+        "budget_bytes": plan.budget_bytes,
+        "vram_bytes": plan.card.vram_mib * MIB,
+        "tile_at_the_limit_s": plan.limit_s,
+        "tile_expected_s": plan.expected_s,
+        "tile_copies_s": plan.copy_s,
+        "decided_by": plan.decided_by,
+        "limits": [asdict(limit) for limit in plan.limits],
+        "notes": list(plan.notes),
+        "assumptions": asdict(plan.assumptions),
+    }
+
+
+def check_memory(plan: Plan, built: Built, flavour: str) -> None:
+    """Raise EngineError if a context of the engine needs more memory than the plan counted."""
+    # What TensorRT for RTX reports are the activations alone, without its working memory.
+    counted = plan.activations_bytes if flavour == RTX else plan.context_bytes
+    if (worst := max(built.context_bytes, default=0)) > counted:
+        raise EngineError(
+            f"The engine for {plan.card.name} needs {worst // MIB:,} MiB for a context, more than the "
+            f"{counted // MIB:,} planned; nothing was written. Please report it: "
+            "the planner's memory model is wrong for this network."
+        )
+
+
+def _loads_in(flavour: str, version: str, options: BuildOptions) -> str:
+    if flavour == RTX:
+        return f"TensorRT for RTX {version}, on any card of this compute capability; backend tensorrt_rtx"
+    newer = " or newer" if options.version_compatible else ""
+    return f"TensorRT {version}{newer}, on this card; Triton's backend tensorrt in the container with that version"
+
+
+def _identity(request: Build, version: str) -> str:
+    made_of = {
+        "format": FORMAT,
+        "onnx": hashlib.sha256(request.onnx).hexdigest(),
+        "profiles": [[p.name, p.min_hw, p.max_hw] for p in request.profiles],
+        "workspace": [request.activations_bytes, request.workspace_bytes],
+        "flavour": request.flavour,
+        "version": version,
+        "compute_capability": request.compute_capability,
+        "options": asdict(request.options),
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def _up_to_date(path: Path, sidecar_path: Path, identity: str) -> dict[str, Any] | None:
+    try:
+        sidecar: dict[str, Any] = json.loads(sidecar_path.read_text(encoding="utf-8"))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        fits = sidecar["identity"] == identity and sidecar["engine"]["sha256"] == digest
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return sidecar if fits else None

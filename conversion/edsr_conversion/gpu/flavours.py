@@ -1,0 +1,131 @@
+"""The two TensorRTs: which builds for which card, which of them is here, and the command line for elsewhere."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+from edsr_serving.gpu.devices import Device
+
+from ..errors import CannotBuildHereError, CardError
+from .cards import Card
+
+TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
+AUTO = "auto"
+FLAVOURS = (AUTO, TENSORRT, RTX)
+MODULES = {TENSORRT: "tensorrt", RTX: "tensorrt_rtx"}
+# Members of tensorrt_rtx.ComputeCapability (1.7); a test compares. 8.0 is there, but not in its support matrix.
+RTX_COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+# TensorRT in the containers of nvcr.io/nvidia: an engine loads only in the version that built it.
+# Source: triton-inference-server/server issue 8969 for 26.07.
+TENSORRT_OF_RELEASE = {"26.07": "11.1.0.106"}
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """What this machine has for building engines: versions of the two TensorRTs, and its GPUs."""
+
+    tensorrt: str | None
+    rtx: str | None
+    devices: tuple[Device, ...]
+
+
+def is_card(device: Device, card: Card) -> bool:
+    """Whether a GPU is the card named: by the driver's name and by compute capability."""
+    return device.name in card.nvml_names and device.compute_capability == card.compute_capability
+
+
+def load(flavour: str) -> ModuleType | None:
+    """The Python module of a flavour, or None if it is not installed (a package of type stubs does not count)."""
+    try:
+        module = importlib.import_module(MODULES[flavour])
+    except (ImportError, OSError, RuntimeError):  # the package can be there without its libraries
+        return None
+    return module if hasattr(module, "Builder") else None
+
+
+def version(flavour: str) -> str | None:
+    """Version of an installed flavour, "11.1.0.106"."""
+    module = load(flavour)
+    return None if module is None else str(module.__version__)
+
+
+def supports_rtx(card: Card) -> bool:
+    """Whether TensorRT for RTX can build for the card."""
+    return card.compute_capability in RTX_COMPUTE_CAPABILITIES
+
+
+def variant(card_key: str, flavour: str, precision: str = "fp16") -> str:
+    """Name of a plan, its sidecar and its configuration: "a10g", "a10g-rtx", "a10g-fp32-rtx"."""
+    return card_key + ("" if precision == "fp16" else f"-{precision}") + ("-rtx" if flavour == RTX else "")
+
+
+def choose(requested: str, card: Card, toolbox: Toolbox) -> str:
+    """The flavour to build with.
+
+    Raises:
+        CannotBuildHereError: not here; the message has the command and where to run it.
+        CardError: TensorRT was asked for, but the card in this machine is not the one named.
+    """
+    if requested == RTX:
+        _check_rtx(card, toolbox)
+        return RTX
+    if requested == TENSORRT:
+        _check_tensorrt(card, toolbox)
+        return TENSORRT
+    if toolbox.tensorrt and any(is_card(device, card) for device in toolbox.devices):
+        return TENSORRT
+    if supports_rtx(card) and toolbox.rtx:
+        return RTX
+    if supports_rtx(card):
+        _check_rtx(card, toolbox)
+    raise CannotBuildHereError(
+        f"An engine for {card.name} (compute capability {card.compute_capability}) cannot be built here: "
+        f"TensorRT for RTX knows only {', '.join(RTX_COMPUTE_CAPABILITIES)}, and TensorRT builds on the card itself.\n"
+        + elsewhere(card)
+    )
+
+
+def elsewhere(card: Card) -> str:
+    """Where and how TensorRT builds the engine for a card: indented lines."""
+    return (
+        f"  On a machine with that card, Docker and NVIDIA's container toolkit: make engines-container GPU={card.key}\n"
+        f"  or, where TensorRT for Python is installed beside the card:        "
+        f"make engines GPU={card.key} FLAVOUR={TENSORRT}"
+    )
+
+
+def _check_rtx(card: Card, toolbox: Toolbox) -> None:
+    if not supports_rtx(card):
+        raise CannotBuildHereError(
+            f"TensorRT for RTX cannot build for {card.name}: it knows compute capability "
+            f"{', '.join(RTX_COMPUTE_CAPABILITIES)}, not {card.compute_capability}.\n" + elsewhere(card)
+        )
+    if not toolbox.rtx:
+        raise CannotBuildHereError("TensorRT for RTX is not installed in this environment. Run `make setup`.")
+
+
+def _check_tensorrt(card: Card, toolbox: Toolbox) -> None:
+    if not toolbox.devices:
+        raise CannotBuildHereError(
+            "TensorRT builds an engine on the card itself, and this machine has no NVIDIA GPU.\n" + elsewhere(card)
+        )
+    if not any(is_card(device, card) for device in toolbox.devices):
+        here = ", ".join(f"{device.name} ({device.compute_capability})" for device in toolbox.devices)
+        raise CardError(
+            f"This machine has {here}, not {card.name} ({card.compute_capability}): an engine is built on the card it "
+            f"is for. Run `make engines GPU=auto FLAVOUR={TENSORRT}` for the card that is here."
+        )
+    if not toolbox.tensorrt:
+        raise CannotBuildHereError(
+            "TensorRT for Python is not installed in this environment; NVIDIA's container has it.\n" + elsewhere(card)
+        )
+
+
+def check_release(engine_version: str, release: str) -> str:
+    """Why an engine of this TensorRT version will not load in the container of a release, "26.07"; "" if it will."""
+    expected = TENSORRT_OF_RELEASE.get(release)
+    if expected is None or expected == engine_version:
+        return ""
+    return f"built with TensorRT {engine_version}, but the container {release} has {expected}"

@@ -1,0 +1,65 @@
+"""A card from what the driver tells of this machine's GPU (see edsr_serving.gpu.devices)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from edsr_serving.gpu.devices import Device
+
+from ..errors import CardError
+from .cards import Card, by_driver_name, normalise
+
+# FP16 with FP32 accumulation in units of plain FP32, by compute capability: the smallest among the cards of each, so
+# that a card nobody listed is not promised too much. Derived from NVIDIA's architecture whitepapers.
+FP16_PER_FP32 = {"7.5": 2.0, "8.0": 16.0, "8.6": 2.0, "8.9": 2.0, "9.0": 14.0, "10.0": 28.0, "12.0": 2.0}
+CORES_PER_SM = {"7.5": 64, "8.0": 64}
+DEFAULT_CORES_PER_SM = 128
+PCIE_GB_S_PER_LANE = {1: 0.2, 2: 0.4, 3: 0.75, 4: 1.5, 5: 3.1, 6: 6.2}
+
+
+def detect(cards: Iterable[Card], found: tuple[Device, ...]) -> Card:
+    """The card of this machine: from the catalogue if it is listed, else described from what the driver tells.
+
+    Raises:
+        CardError: no GPU.
+    """
+    if not found:
+        raise CardError("GPU=auto: this machine has no NVIDIA GPU, or no driver. Name a card: `make gpus` lists them.")
+    device = found[0]
+    return by_driver_name(cards, device.name) or described(device)
+
+
+def described(device: Device) -> Card:
+    """A card nobody listed. Peaks follow from cores and clocks; fp16 is the least its architecture has."""
+    fp32 = 2 * device.cores * device.max_sm_mhz * 1e6 / 1e12
+    major, _ = device.compute_capability.split(".")
+    factor = FP16_PER_FP32.get(device.compute_capability, 2.0 if int(major) >= 7 else 1.0)
+    # Memory moves data twice a clock, and as many bits as the bus is wide.
+    bandwidth = 2 * device.max_memory_mhz * 1e6 * device.bus_bits / 8 / 1e9
+    lane = PCIE_GB_S_PER_LANE.get(device.pcie_generation, PCIE_GB_S_PER_LANE[3])
+    return Card(
+        key=re.sub(r"[^a-z0-9.-]", "", normalise(device.name)),
+        name=device.name,
+        nvml_names=(device.name,),
+        compute_capability=device.compute_capability,
+        vram_mib=device.vram_mib,
+        bandwidth_gb_s=round(bandwidth, 1),
+        pcie_gb_s=round(lane * device.pcie_lanes, 1),
+        sms=max(1, device.cores // CORES_PER_SM.get(device.compute_capability, DEFAULT_CORES_PER_SM)),
+        fp32_tflops=round(fp32, 2),
+        fp16_tflops=round(fp32 * factor, 2),
+        int8_tops=round(fp32 * factor * 2, 2),
+        source=f"read from the driver ({device.driver}): cores and clocks; tensor rates are the architecture's least",
+    )
+
+
+def as_toml(card: Card) -> str:
+    """A table for gpus.local.toml."""
+    names = ", ".join(f'"{name}"' for name in card.nvml_names)
+    lines = [f"[{card.key}]", f'name = "{card.name}"', f"nvml_names = [{names}]"]
+    for key in ("compute_capability", "source"):
+        lines.append(f'{key} = "{getattr(card, key)}"')
+    for key in ("vram_mib", "bandwidth_gb_s", "pcie_gb_s", "sms", "fp32_tflops", "fp16_tflops", "int8_tops"):
+        lines.append(f"{key} = {getattr(card, key)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,121 @@
+"""A plan in words: for a terminal. Everything here is prediction, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..repository import shapes_text
+from .cards import Card
+from .planner import BYTES_PER_ELEMENT, MIB, Plan, times
+from .replaced import Claim, claims_for, words
+
+PICTURES = ((256, 256), (512, 512), (1024, 1024), (1080, 1920), (2048, 2048), (2160, 3840), (4096, 4096), (8192, 8192))
+
+
+def card_line(card: Card) -> str:
+    """A card in one line."""
+    return (
+        f"{card.name} ({card.key}): {card.vram_mib:,} MiB, compute capability {card.compute_capability}, "
+        f"{card.fp16_tflops:g} TFLOP/s fp16, {card.bandwidth_gb_s:,g} GB/s, tier {card.tier}"
+    )
+
+
+def plan_text(model: str, plan: Plan) -> str:
+    """A plan as `make plan` prints it: what will be built, which constraint decided, what to expect."""
+    network, a = plan.network, plan.assumptions
+    contexts = f"{len(plan.profiles)} x {_mib(plan.context_bytes)} context{'s' if len(plan.profiles) > 1 else ''}"
+    deciding = next((limit.reason for limit in plan.limits if limit.name == plan.decided_by), "")
+    others = ", ".join(f"{limit.name} {limit.side}" for limit in plan.limits if limit.name != plan.decided_by)
+    if not deciding:
+        deciding = f"a tile must be wider than two halos of {network.halo_px}; {plan.limits[0].reason}"
+    lines = [
+        f"{model}: {network.blocks} blocks x {network.filters} filters, x{network.scale}, {plan.precision}",
+        f"  largest request  {shapes_text(plan).replace(',', ', ')}; larger pictures go as tiles of "
+        f"{plan.side}x{plan.side}, halo {network.halo_px}",
+        f"  instances        {plan.instances}, each {_mib(plan.weights_bytes)} weights + {contexts} + "
+        f"{_mib(plan.io_bytes)} buffers = {_mib(plan.instance_bytes)}",
+        f"  memory           {_mib(plan.total_bytes)} at the peak of {plan.card.vram_mib:,} MiB "
+        f"({plan.total_bytes / plan.card.vram_mib / MIB:.0%}), {_mib(a.process_bytes)} of it for the process",
+        f"  decided by       {plan.decided_by}: {deciding}",
+        f"                   the others would allow: {others}",
+        *(f"  {'why' if index == 0 else '   '}              {note}" for index, note in enumerate(plan.notes)),
+        f"  a full tile      {time_text(plan.limit_s)} at the physical limit, {time_text(plan.expected_s)} expected, "
+        f"{time_text(plan.copy_s)} to copy",
+        "",
+        *_pictures(plan),
+    ]
+    return "\n".join(lines)
+
+
+def footer(plan: Plan) -> str:
+    """What the figures rest on."""
+    a = plan.assumptions
+    return (
+        f"Predictions. Activations follow the builder of TensorRT for RTX; not measured on a card: {a.efficiency:.0%} "
+        f"of the dense peak\nand {a.bandwidth_efficiency:.0%} of the bandwidth (expected times), "
+        f"{_mib(a.process_bytes)} for the process, {_mib(a.scratch_bytes)} of scratch per context.\n"
+        f"`make verify GPU={plan.card.key}` measures them on the card. At the limit: no engine can be faster."
+    )
+
+
+def alone_bytes(plan: Plan, height: int, width: int) -> int | None:
+    """Memory of one instance for just this picture in one piece; None where no tensor can be that large."""
+    px, network = height * width, plan.network
+    element = BYTES_PER_ELEMENT[plan.precision]
+    elements = max(network.filters, network.out_channels) * px
+    if elements > 2**31 - 1:
+        return None
+    activations = network.activations(px, element) + plan.workspace_bytes
+    return plan.process_bytes + plan.weights_bytes + activations + px * network.io_per_px()
+
+
+def _pictures(plan: Plan) -> list[str]:
+    claims = {(claim.side, claim.side): claim for claim in claims_for(plan.card.key)}
+    title = ["picture", "requests", "in one piece", "limit", "expected"] + (["replaced service"] if claims else [])
+    rows = [title]
+    impossible = False
+    for height, width in PICTURES:
+        cut = plan.tiling(height, width)
+        limit, expected, _ = times(plan.card, plan.network, plan.precision, cut.px, plan.assumptions)
+        alone = alone_bytes(plan, height, width)
+        memory = "2^31 elements" if alone is None else _mib(alone)
+        row = [f"{height}x{width}", f"{cut.requests}", memory, time_text(limit), time_text(expected)]
+        if claims:
+            claim = claims.get((height, width))
+            row.append("" if claim is None else _claim(plan, claim, limit))
+            impossible = impossible or row[-1].endswith("*")
+        rows.append(row)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(title))]
+    lines = [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    if impossible:
+        lines.append("  * faster than the card can compute this network at its peak")
+    return lines
+
+
+def _claim(plan: Plan, claim: Claim, limit_s: float) -> str:
+    ours = "fits" if plan.fits(claim.side, claim.side) else f"{plan.tiling(claim.side, claim.side).requests} tiles"
+    text = words(claim, plan.card.vram_mib)
+    star = " *" if claim.latency_ms is not None and claim.latency_ms / 1e3 < limit_s else ""
+    return f"{text}; ours: {ours}{star}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its head."""
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:,.0f} MiB"
+
+
+def time_text(seconds: float) -> str:
+    """ "9.95 ms", "120 ms", "1.2 s": about three digits."""
+    if seconds >= 1:
+        return f"{seconds:.1f} s" if seconds < 100 else f"{seconds:,.0f} s"
+    milliseconds = seconds * 1e3
+    digits = 0 if milliseconds >= 100 else 1 if milliseconds >= 10 else 2
+    return f"{milliseconds:.{digits}f} ms"

@@ -1,0 +1,228 @@
+"""All cards side by side: docs/sizing.md, its chart, and the same on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..catalogue import Model
+from ..errors import CardError, PlanError
+from ..precisions import FP16
+from ..repository import network_size, shapes_text
+from .cards import Card
+from .planner import DEFAULTS, MIB, Plan, make_plan, times
+from .replaced import CLAIMS, words
+from .report import alone_bytes, table, time_text
+
+PAGE, CHART = "sizing.md", "sizing.svg"
+REFERENCE = (512, 512)
+MEGAPIXEL = 1_000_000
+INTRODUCTION = """\
+# Which card for which pictures
+
+<!-- Rendered from models/models.toml and gpus.toml by `make sizing`; a test fails when they differ. -->
+
+Every figure below is a prediction from the cards' published peaks: {efficiency:.0%} of the dense peak is assumed for
+"expected", and nothing can be faster than "at the limit". None of it was measured on a card yet; `make verify
+GPU=<card>` measures it on yours. `make plan GPU=<card>` explains one card in full, and [engines.md](engines.md) the
+method.
+
+![Largest request and best possible latency of every card](sizing.svg)
+
+- **Largest request**: what is answered in one piece; three shapes mean profiles for wide and tall pictures (16:9, 9:16)
+  too. Larger pictures of any size go as tiles of the first shape.
+- **Memory**: predicted peak of one server process that serves this model alone. {margin:.0%} of the card stay free.
+- **Decided by**: the constraint that bound the largest request. *time*: a request should keep the card for
+  {seconds:g} s at most. *request size*: a 4K picture. *tensor elements*: 2^31-1 in a tensor. *memory*: the card's.
+- **512x512**: one picture, computing alone; **1 MP**: a million LR pixels, which become nine.
+- **Cost**: of 1,000 pictures of 1 MP at the expected speed, for a price per hour that you give:
+  `make sizing PRICES="t4=0.50 l4=0.80"`.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One card and one model; `plan` is None where nothing fits."""
+
+    card: Card
+    plan: Plan | None
+
+
+def rows(model: Model, cards: Iterable[Card], precision: str = FP16) -> list[Row]:
+    """A plan for every card."""
+    found = []
+    for card in cards:
+        try:
+            plan = make_plan(card, network_size(model), precision)
+        except PlanError:
+            plan = None
+        found.append(Row(card, plan))
+    return found
+
+
+def parse_prices(texts: Sequence[str], cards: Mapping[str, Card]) -> dict[str, float]:
+    """Prices per hour by card from "t4=0.50".
+
+    Raises:
+        CardError: not of that form, or no such card.
+    """
+    prices = {}
+    for text in texts:
+        key, _, price = text.partition("=")
+        try:
+            prices[key] = float(price)
+        except ValueError:
+            raise CardError(f"{text!r} is no price. Write card=price per hour, as in t4=0.50.") from None
+        if key not in cards or not 0 <= prices[key] < float("inf"):
+            raise CardError(
+                f"{text!r}: there is no card {key!r}, or the price is negative. `make gpus` lists the cards."
+            )
+    return prices
+
+
+def page(models: Sequence[Model], cards: Sequence[Card]) -> str:
+    """docs/sizing.md: every card for every model, without prices, and the service being replaced beside ours."""
+    a = DEFAULTS
+    parts = [INTRODUCTION.format(efficiency=a.efficiency, margin=a.margin, seconds=a.max_request_s)]
+    for model in models:
+        parts.append(f"## {model.name}: {model.blocks} blocks of {model.filters} filters, fp16\n")
+        parts.append(table(columns(rows(model, [card for card in cards if not is_slice(card)]), {})) + "\n")
+        parts.append(f"### {model.name} on MIG slices\n")
+        parts.append(table(columns(rows(model, [card for card in cards if is_slice(card)]), {})) + "\n")
+    parts.append(_replaced(models, cards))
+    return "\n".join(parts)
+
+
+def is_slice(card: Card) -> bool:
+    """Whether a card is a MIG slice of another."""
+    return " MIG " in card.name
+
+
+def columns(found: Sequence[Row], prices: Mapping[str, float]) -> list[list[str]]:
+    """The table of one model as text; the first row is its head."""
+    head = ["card", "tier", "VRAM MiB", "largest request", "instances", "memory MiB", "decided by"]
+    head += ["512x512 at the limit", "expected", "1 MP expected", "expected MP/s"] + (
+        ["cost of 1,000"] if prices else []
+    )
+    result = [head]
+    for row in found:
+        start = [f"`{row.card.key}`", row.card.tier, f"{row.card.vram_mib:,}"]
+        if row.plan is None:
+            result.append(start + ["nothing fits"] + [""] * (len(head) - 4))
+            continue
+        plan = row.plan
+        limit, expected, _ = _times(plan, REFERENCE[0] * REFERENCE[1])
+        megapixel = _times(plan, MEGAPIXEL)[1]
+        cells = [
+            shapes_text(plan).replace(",", ", "),
+            str(plan.instances),
+            f"{plan.total_bytes // MIB:,}",
+            plan.decided_by,
+            f"{limit * 1e3:.1f} ms",
+            f"{expected * 1e3:.1f} ms",
+            f"{megapixel * 1e3:,.0f} ms",
+            f"{1 / megapixel:,.2f}",
+        ]
+        if prices:
+            price = prices.get(row.card.key)
+            cells.append("" if price is None else f"{1000 * megapixel * price / 3600:.3f}")
+        result.append(start + cells)
+    return result
+
+
+def as_json(found: Mapping[str, Sequence[Row]], prices: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The same for machines: one object per model and card; bytes and seconds."""
+    result: list[dict[str, Any]] = []
+    for model, model_rows in found.items():
+        for row in model_rows:
+            facts: dict[str, Any] = {"model": model, "card": row.card.key, "vram_mib": row.card.vram_mib}
+            if row.plan is not None:
+                limit, expected, _ = _times(row.plan, REFERENCE[0] * REFERENCE[1])
+                megapixel = _times(row.plan, MEGAPIXEL)[1]
+                facts |= {
+                    "shapes": [list(p.max_hw) for p in row.plan.profiles],
+                    "instances": row.plan.instances,
+                    "total_bytes": row.plan.total_bytes,
+                    "decided_by": row.plan.decided_by,
+                    "picture_512_at_the_limit_s": limit,
+                    "picture_512_expected_s": expected,
+                    "megapixel_expected_s": megapixel,
+                }
+                if row.card.key in prices:
+                    facts["cost_of_1000"] = 1000 * megapixel * prices[row.card.key] / 3600
+            result.append(facts)
+    return result
+
+
+def draw(models: Sequence[Model], cards: Sequence[Card], path: Path) -> None:
+    """The chart: largest request, and best possible latency of 512x512, per card and model. Whole cards only.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    whole = [card for card in cards if not is_slice(card)]
+    settings = {"svg.hashsalt": "edsr-triton", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
+    with plt.rc_context(settings):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.34 * len(whole) + 1.4), sharey=True)
+        height = 0.8 / len(models)
+        for index, model in enumerate(models):
+            plans = [row.plan for row in rows(model, whole)]
+            places = [place + (index - (len(models) - 1) / 2) * height for place in range(len(whole))]
+            largest = [p.profiles[0].max_px / 1e6 if p else 0.0 for p in plans]
+            latency = [_times(p, REFERENCE[0] * REFERENCE[1])[0] * 1e3 if p else 0.0 for p in plans]
+            left.barh(places, largest, height, label=model.name)
+            bars = right.barh(places, latency, height, label=model.name)
+            right.bar_label(bars, [time_text(ms / 1e3) for ms in latency], padding=2, fontsize=7)
+        left.set_yticks(range(len(whole)), [f"{card.key} ({card.vram_mib / 1024:.0f} GB)" for card in whole])
+        left.invert_yaxis()
+        left.set_xlabel("largest square request, megapixels (LR)")
+        left.legend(loc="lower right")
+        right.set_xscale("log")
+        right.set_xlabel("512x512 at the physical limit, fp16 (predicted, log scale)")
+        right.margins(x=0.15)
+        for axes in (left, right):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(axis="x", alpha=0.3)
+        figure.tight_layout()
+        figure.savefig(path, metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+
+
+def _times(plan: Plan, px: int) -> tuple[float, float, float]:
+    return times(plan.card, plan.network, plan.precision, px, plan.assumptions)
+
+
+def _replaced(models: Sequence[Model], cards: Sequence[Card]) -> str:
+    by_key = {card.key: card for card in cards}
+    lines = [["card", "picture", "it says", *(f"{model.name}: ours" for model in models)]]
+    for key, claims in CLAIMS.items():
+        if key not in by_key:
+            continue
+        for claim in claims:
+            cells = [_beside(model, by_key[key], claim.side, claim.latency_ms) for model in models]
+            line = [f"`{key}`", f"{claim.side}x{claim.side}", words(claim, by_key[key].vram_mib), *cells]
+            lines.append(line)
+    return (
+        "## Beside the service being replaced\n\n"
+        "What that service states of itself, and what the plans above say of the same picture: in one piece or in "
+        "tiles, the memory\none such picture alone would take, and the time no engine can beat. Times it states that "
+        "are below that limit are marked: they\ncannot be of that network.\n\n" + table(lines) + "\n"
+    )
+
+
+def _beside(model: Model, card: Card, side: int, claimed_ms: float | None) -> str:
+    plan = make_plan(card, network_size(model), FP16)
+    cut = plan.tiling(side, side)
+    alone = alone_bytes(plan, side, side)
+    limit = _times(plan, cut.px)[0]
+    how = "fits" if cut.requests == 1 else f"{cut.requests} tiles"
+    memory = f", {alone / 1e9:.1f} GB" if alone is not None and cut.requests == 1 else ""
+    impossible = ", **its time is below the limit**" if claimed_ms is not None and claimed_ms / 1e3 < limit else ""
+    return f"{how}{memory}, {limit * 1e3:,.0f} ms at the limit{impossible}"

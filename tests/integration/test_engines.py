@@ -1,0 +1,340 @@
+"""Engines really built by TensorRT for RTX, on a machine that needs no GPU, through the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from commands import Run, assert_one_line_error
+from edsr_conversion import convert, load_models, random_network, read_graph
+from edsr_conversion.convert import MODEL_FILE, write_pair
+from edsr_conversion.derive import derive
+from edsr_conversion.errors import EngineError, ParityError
+from edsr_conversion.gpu.builder import Build, build
+from edsr_conversion.gpu.cards import load_cards
+from edsr_conversion.gpu.engine import build_engine
+from edsr_conversion.gpu.flavours import RTX, RTX_COMPUTE_CAPABILITIES, version
+from edsr_conversion.gpu.planner import MIB, NetworkSize, make_plan, profiles_of
+from edsr_conversion.network import Conv, Edsr
+from edsr_conversion.precisions import to_fp16
+from edsr_conversion.repository import network_size
+from edsr_conversion.serving_graph import body_model, serving_model
+
+TINY = NetworkSize(2, 16, 3)
+
+
+@pytest.fixture(scope="module")
+def project(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with the catalogues and two converted models: the embedded one, and a small one of the user's own."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "models").mkdir()
+    for name in ("gpus.toml", "models/models.toml"):
+        shutil.copy2(root / name, folder / name)
+    shutil.copytree(root / "model_repository", folder / "model_repository", ignore=shutil.ignore_patterns("*.plan"))
+    from edsr_conversion import graph_def
+
+    graph = folder / "models" / "tiny.pb"
+    graph.write_bytes(
+        graph_def(random_network(TINY.blocks, TINY.filters, TINY.scale), quantized=True).SerializeToString()
+    )
+    digest = hashlib.sha256(graph.read_bytes()).hexdigest()
+    (folder / "models" / "models.local.toml").write_text(
+        f'[tiny]\ngraph = "tiny.pb"\nsha256 = "{digest}"\nblocks = 2\nfilters = 16\nscale = 3\nmax_lr_pixels = 10000\n',
+        "utf-8",
+    )
+    convert(read_graph(graph), folder / "model_repository" / "tiny" / "1", "tiny")
+    return folder
+
+
+@pytest.fixture
+def engines(run: Run, project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `engines` in the project: engines("--gpu", "t4")."""
+
+    def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return run("edsr_conversion", "engines", *arguments, cwd=project)
+
+    return command
+
+
+def sidecar(project: Path, model: str, name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(
+        (project / "model_repository" / model / "1" / f"{name}.json").read_text("utf-8")
+    )
+    return loaded
+
+
+@pytest.mark.parametrize("gpu", ["t4", "a10g", "l4", "rtx-4090", "rtx-5090", "a100-40gb"])
+def test_an_engine_is_built_for_the_card_with_its_configuration_and_built_once(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path, gpu: str
+) -> None:
+    first = engines("--gpu", gpu)
+    assert first.returncode == 0, first.stderr
+    assert f"make engines-container GPU={gpu}" in first.stdout
+    card = load_cards(project)[gpu]
+    for model in ("edsr_baseline_x3", "tiny"):
+        folder = project / "model_repository" / model
+        plan = folder / "1" / f"{gpu}-rtx.plan"
+        said = sidecar(project, model, f"{gpu}-rtx")
+        assert said["engine"]["sha256"] == hashlib.sha256(plan.read_bytes()).hexdigest()
+        assert said["card"]["compute_capability"] == card.compute_capability
+        assert said["parity"]["psnr_db"] >= 60
+        assert said["parity"]["finite"]
+        assert said["plan"]["total_bytes"] <= said["plan"]["budget_bytes"]
+        assert f'default_model_filename: "{gpu}-rtx.plan"' in (folder / "configs" / f"{gpu}-rtx.pbtxt").read_text(
+            "utf-8"
+        )
+        assert (folder / "configs" / f"{gpu}.pbtxt").exists()
+    stamps = {path: path.stat().st_mtime_ns for path in (project / "model_repository").glob("*/1/*.plan")}
+    second = engines("--gpu", gpu)
+    assert second.returncode == 0
+    assert second.stdout.count("up to date") == 2
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_the_builder_needs_the_memory_that_was_planned(project: Path) -> None:
+    """The builder says what a context takes; the planner said it before. Never more; for these channels, exactly."""
+    folder = project / "model_repository" / "edsr_baseline_x3" / "1"
+    network = network_size(load_models(project)["edsr_baseline_x3"])
+    for precision, element in (("fp16", 2), ("fp32", 4)):
+        model = derive(folder, precision).path.read_bytes()
+        for side in (48, 480, 1440):
+            for profiles in (profiles_of(side, wide=False), profiles_of(side, wide=True)):
+                planned = network.activations(side * side, element)
+                built = build(Build(model, profiles, planned, 256 * MIB, RTX, "8.6"))
+                assert built.context_bytes == (planned,) * len(profiles)
+                assert built.weights_bytes == pytest.approx(network.parameters * element, rel=0.01)
+
+
+@pytest.mark.parametrize("capability", RTX_COMPUTE_CAPABILITIES)
+def test_no_architecture_needs_more_than_was_planned(project: Path, capability: str) -> None:
+    folder = project / "model_repository" / "tiny" / "1"
+    for precision, element in (("fp16", 2), ("fp32", 4)):
+        planned = TINY.activations(960 * 960, element)
+        request = Build(
+            derive(folder, precision).path.read_bytes(), profiles_of(960, wide=False), planned, 0, RTX, capability
+        )
+        (needed,) = build(request).context_bytes
+        assert 0.8 * planned < needed <= planned
+
+
+def test_the_builder_may_not_take_more_than_the_plan_counted(project: Path) -> None:
+    model = derive(project / "model_repository" / "tiny" / "1", "fp16").path.read_bytes()
+    planned = TINY.activations(960 * 960, 2)
+    with pytest.raises(EngineError, match="wanted more memory than the plan allows"):
+        build(Build(model, profiles_of(960, wide=False), planned // 2, 0, RTX, "8.9"))
+
+
+def test_what_is_no_onnx_file_is_refused_with_the_parsers_words() -> None:
+    with pytest.raises(EngineError, match="cannot read the ONNX file"):
+        build(Build(b"no model", profiles_of(96, wide=False), MIB, MIB, RTX, "8.9"))
+
+
+def test_a_card_that_is_unknown_or_out_of_reach_is_explained(
+    engines: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    assert_one_line_error(engines("--gpu", "a10gg"), 10, "Did you mean a10g")
+    for gpu in ("h100", "h200", "b200"):
+        result = engines("--gpu", gpu)
+        assert_one_line_error(result, 12, "cannot be built here")
+        assert f"make engines-container GPU={gpu}" in result.stderr
+    assert_one_line_error(engines("--gpu", "t4", "--flavour", "tensorrt"), 12, "on the card itself")
+    assert_one_line_error(engines("--gpu", "t4", "--version-compatible"), 12, "FLAVOUR=tensorrt")
+    assert_one_line_error(engines("--gpu", "auto"), 10, "no NVIDIA GPU")
+    assert_one_line_error(engines("--gpu", "t4", "--model", "edsr_x3"), 13, "make onnx MODEL=edsr_x3")
+    assert_one_line_error(engines("--gpu", "t4", "--model", "other"), 3, "There are:")
+
+
+def test_all_builds_what_can_be_built_and_lists_the_rest(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path
+) -> None:
+    result = engines("--gpu", "all", "--model", "tiny")
+    assert result.returncode == 0, result.stderr
+    built = {path.name for path in (project / "model_repository" / "tiny" / "1").glob("*.plan")}
+    cards = load_cards(project).values()
+    assert built >= {f"{card.key}-rtx.plan" for card in cards if card.compute_capability in RTX_COMPUTE_CAPABILITIES}
+    (elsewhere,) = [line for line in result.stdout.splitlines() if line.startswith("on their machines")]
+    assert all(
+        (f"GPU={card.key}" in elsewhere) == (card.compute_capability not in RTX_COMPUTE_CAPABILITIES) for card in cards
+    )
+
+
+def test_another_precision_is_another_file_with_a_configuration_of_its_own(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path
+) -> None:
+    result = engines("--gpu", "t4", "--model", "tiny", "--precision", "fp32")
+    assert result.returncode == 0, result.stderr
+    assert sidecar(project, "tiny", "t4-fp32-rtx")["onnx"]["file"] == MODEL_FILE
+    config = (project / "model_repository" / "tiny" / "configs" / "t4-fp32-rtx.pbtxt").read_text("utf-8")
+    assert 'default_model_filename: "t4-fp32-rtx.plan"' in config
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("l4-rtx.plan", b"half a pl"), ("l4-rtx.plan", None), ("l4-rtx.json", b'{"identity": '), ("l4-rtx.json", None)],
+)
+def test_a_damaged_engine_is_built_again(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path, file: str, content: bytes | None
+) -> None:
+    assert engines("--gpu", "l4", "--model", "tiny").returncode == 0
+    path = project / "model_repository" / "tiny" / "1" / file
+    path.write_bytes(content) if content is not None else path.unlink()
+    again = engines("--gpu", "l4", "--model", "tiny")
+    assert "built" in again.stdout
+    said = sidecar(project, "tiny", "l4-rtx")
+    plan = project / "model_repository" / "tiny" / "1" / "l4-rtx.plan"
+    assert said["engine"]["sha256"] == hashlib.sha256(plan.read_bytes()).hexdigest()
+
+
+def test_a_newer_onnx_or_another_option_is_another_engine(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny" / "1"
+    shutil.copytree(project / "model_repository" / "tiny" / "1", folder, ignore=shutil.ignore_patterns("*.plan"))
+    plan = make_plan(load_cards(project)["t4"], TINY, "fp16")
+    here = str(version(RTX))
+    first = build_engine(derive(folder, "fp16"), plan, RTX, here)
+    assert first.built
+    assert not build_engine(derive(folder, "fp16"), plan, RTX, here).built
+    smaller = replace(plan, profiles=profiles_of(96, wide=False))
+    assert build_engine(derive(folder, "fp16"), smaller, RTX, here).built
+    graph = tmp_path / "other.pb"
+    from edsr_conversion import graph_def
+
+    graph.write_bytes(graph_def(random_network(2, 16, 3, seed=1), quantized=True).SerializeToString())
+    convert(read_graph(graph), folder, "tiny")
+    newer = build_engine(derive(folder, "fp16"), smaller, RTX, here)
+    assert newer.built
+    assert newer.sidecar["onnx"]["sha256"] != first.sidecar["onnx"]["sha256"]
+
+
+def test_a_full_disk_leaves_what_was_there(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path
+) -> None:
+    assert engines("--gpu", "a10", "--model", "tiny").returncode == 0
+    folder = project / "model_repository" / "tiny" / "1"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "a10-rtx.json").write_bytes(b"")  # it must be built again
+    command = [sys.executable, "-m", "edsr_conversion", "engines", "--gpu", "a10", "--model", "tiny"]
+    # No file may grow over 64 KiB: the plan is larger, and writing it fails as on a full disk.
+    limited = subprocess.run(
+        ["bash", "-c", 'trap "" XFSZ; ulimit -f 64; exec "$@"', "-", *command],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert_one_line_error(limited, 1, "Cannot write to")
+    assert {path.name for path in folder.iterdir()} == before.keys()
+    assert (folder / "a10-rtx.plan").read_bytes() == before["a10-rtx.plan"]
+    assert engines("--gpu", "a10", "--model", "tiny").returncode == 0
+
+
+def test_an_interrupted_build_leaves_nothing_and_the_next_one_works(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path
+) -> None:
+    """Every card is built for; the interruption comes in the middle, wherever that is."""
+    folder = project / "model_repository" / "edsr_baseline_x3" / "1"
+    for path in folder.glob("*-rtx.*"):
+        path.unlink()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edsr_conversion", "engines", "--gpu", "all", "--model", "edsr_baseline_x3"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("*-rtx.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert not list(folder.glob(".*"))
+    for plan in folder.glob("*-rtx.plan"):
+        said = plan.with_suffix(".json")
+        if said.exists():
+            digest = hashlib.sha256(plan.read_bytes()).hexdigest()
+            assert json.loads(said.read_text("utf-8"))["engine"]["sha256"] == digest
+    assert engines("--gpu", "t4", "--model", "edsr_baseline_x3").returncode == 0
+
+
+def test_a_precision_that_overflows_or_is_too_far_off_is_never_written(tmp_path: Path) -> None:
+    network = random_network(2, 16, 3)
+    kernel = network.tail.kernel
+    cases = {
+        # Activations a thousand times larger: they leave float16's range.
+        "loud": (replace(network, head=network.head.scaled(1e3)), r"overflows: .*not finite.*Use fp32"),
+        "heavy": (replace(network, head=network.head.scaled(1e7)), r"Weights .* do not fit float16.*Use fp32"),
+        # A large constant that the tail cancels: of what is left, float16 keeps few bits.
+        "coarse": (
+            replace(
+                network,
+                head=Conv(network.head.kernel, network.head.bias + np.float32(2000)),
+                tail=Conv(kernel - kernel.mean(axis=(0, 1, 2), keepdims=True), network.tail.bias),
+            ),
+            r"too far from float32: 5\d\.\d dB",
+        ),
+    }
+    for name, (changed, words) in cases.items():
+        folder = tmp_path / name / "1"
+        place(changed, folder)
+        with pytest.raises(ParityError, match=words):
+            derive(folder, "fp16")
+        assert not (folder / "model.fp16.onnx").exists()
+
+
+def place(network: Edsr, folder: Path) -> None:
+    """model.onnx and a sidecar without the check against TensorFlow, which such networks do not pass either."""
+    raw = serving_model(body_model(network), network.scale, folder.parent.name).SerializeToString()
+    said = {
+        "name": folder.parent.name,
+        "model": {"sha256": hashlib.sha256(raw).hexdigest()},
+        "source": {},
+        "network": {},
+    }
+    write_pair(folder / MODEL_FILE, raw, folder / "model.json", json.dumps(said).encode())
+
+
+def test_an_fp16_graph_is_float16_in_the_body_and_float32_around_it(project: Path) -> None:
+    fp32 = onnx.load(project / "model_repository" / "tiny" / "1" / MODEL_FILE)
+    inferred = onnx.shape_inference.infer_shapes(to_fp16(fp32))
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+    for node in inferred.graph.node:
+        expected = onnx.TensorProto.FLOAT16 if node.op_type in ("Conv", "Relu", "DepthToSpace") else None
+        if node.op_type in ("Sub", "Round", "Clip"):
+            expected = onnx.TensorProto.FLOAT
+        if expected is not None and node.output[0] in types:
+            assert types[node.output[0]] == expected, node.op_type
+    assert [node.op_type for node in inferred.graph.node[:4]] == ["Cast", "Transpose", "Sub", "Cast"]
+    assert inferred.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert inferred.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+
+
+def test_verify_and_the_container_check_refuse_what_they_cannot_do(run: Run, project: Path) -> None:
+    assert_one_line_error(run("edsr_conversion", "verify", "--gpu", "t4", cwd=project), 10, "needs NVIDIA T4 itself")
+    check = ("edsr_conversion", "container-check", "--release", "26.07", "--gpu", "t4")
+    folder = project / "model_repository" / "edsr_baseline_x3" / "1"
+    assert_one_line_error(run(*check, cwd=project), 13, "make engines-container GPU=t4")
+    # A TensorRT engine as its container would leave it; only its sidecar is looked at.
+    assert run("edsr_conversion", "engines", "--gpu", "t4", "--model", "edsr_baseline_x3", cwd=project).returncode == 0
+    said = json.loads((folder / "t4-rtx.json").read_text("utf-8"))
+    shutil.copy2(folder / "t4-rtx.plan", folder / "t4.plan")
+    for built_with, code in (("11.1.0.106", 0), ("10.13.0.35", 13)):
+        (folder / "t4.json").write_text(json.dumps(said | {"version": built_with}), "utf-8")
+        result = run(*check, cwd=project)
+        assert result.returncode == code, result.stderr
+    assert_one_line_error(result, 13, "the container 26.07 has 11.1.0.106")

@@ -1,0 +1,157 @@
+"""docs/sizing.md, what `make plan` says, and the container files: each agrees with what it is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from edsr_conversion import load_models
+from edsr_conversion.cli import main
+from edsr_conversion.errors import CardError
+from edsr_conversion.gpu.cards import load_cards
+from edsr_conversion.gpu.flavours import TENSORRT_OF_RELEASE
+from edsr_conversion.gpu.planner import make_plan
+from edsr_conversion.gpu.replaced import CLAIMS
+from edsr_conversion.gpu.sizing import draw, page, parse_prices
+from edsr_conversion.repository import network_size
+
+ROOT = Path(__file__).resolve().parents[2]
+CARDS = load_cards(ROOT, local=False)
+MODELS = list(load_models(ROOT, local=False).values())
+
+
+def test_the_sizing_page_has_not_drifted() -> None:
+    committed = (ROOT / "docs" / "sizing.md").read_text("utf-8")
+    assert committed == page(MODELS, list(CARDS.values())), "run `make sizing` and commit the result"
+
+
+def test_the_sizing_page_has_every_card_and_both_models() -> None:
+    text = page(MODELS, list(CARDS.values()))
+    for key in CARDS:
+        assert text.count(f"| `{key}` |") >= len(MODELS)
+    assert "nothing fits" not in text
+
+
+def test_the_chart_shows_whole_cards_and_is_the_same_twice(tmp_path: Path) -> None:
+    draw(MODELS, list(CARDS.values()), tmp_path / "a.svg")
+    draw(MODELS, list(CARDS.values()), tmp_path / "b.svg")
+    text = (tmp_path / "a.svg").read_text("utf-8")
+    assert text == (tmp_path / "b.svg").read_text("utf-8")
+    for card in CARDS.values():
+        assert (f">{card.key} (" in text) == (" MIG " not in card.name), card.key
+
+
+@pytest.mark.parametrize("key", CARDS)
+def test_every_card_is_explained_in_words(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(ROOT), "plan", "--gpu", key]) == 0
+    told = capsys.readouterr().out
+    for model in MODELS:
+        plan = make_plan(CARDS[key], network_size(model), "fp16")
+        assert f"{plan.total_bytes / 2**20:,.0f} MiB at the peak of {CARDS[key].vram_mib:,} MiB" in told
+        assert f"decided by       {plan.decided_by}: " in told
+    assert told.count("profile") >= 2
+    assert "not measured on a card" in told
+
+
+def test_the_replaced_services_table_stands_beside_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--root", str(ROOT), "plan", "--gpu", "t4", "--model", "edsr_x3"])
+    told = capsys.readouterr().out
+    assert re.search(r"2048x2048 +4 .*out of memory; ours: 4 tiles", told)
+    assert re.search(r"512x512 +1 .*1.8 GB, 120 ms; ours: fits \*", told)
+    assert "faster than the card can compute this network" in told
+    main(["--root", str(ROOT), "plan", "--gpu", "a100-40gb", "--model", "edsr_x3"])
+    assert re.search(r"4096x4096 .*38.1 GB \(near the limit\); ours: \d+ tiles", capsys.readouterr().out)
+    assert CLAIMS.keys() <= CARDS.keys()
+
+
+def test_a_plan_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(ROOT), "plan", "--gpu", "l4", "--json", "--model", "edsr_x3"]) == 0
+    told = json.loads(capsys.readouterr().out)["edsr_x3"]
+    assert told["total_bytes"] <= told["budget_bytes"]
+    assert told["profiles"][0]["max"] == [1, *told["tile"], 3]
+    assert told["limits"]
+
+
+def test_assumptions_can_be_questioned(capsys: pytest.CaptureFixture[str]) -> None:
+    def tile(*arguments: str) -> int:
+        assert main(["--root", str(ROOT), "plan", "--gpu", "t4", "--json", "--model", "edsr_x3", *arguments]) == 0
+        side: int = json.loads(capsys.readouterr().out)["edsr_x3"]["tile"][0]
+        return side
+
+    assert tile("--max-request-seconds", "1") < tile() < tile("--efficiency", "0.9")
+    for wrong in (("--efficiency", "0"), ("--efficiency", "2"), ("--max-request-seconds", "-1")):
+        assert main(["--root", str(ROOT), "plan", "--gpu", "t4", *wrong]) == 11
+    capsys.readouterr()
+
+
+def test_sizing_with_prices(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(ROOT), "sizing", "--json", "--price", "t4=0.5", "--model", "edsr_x3"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    (t4,) = [row for row in rows if row["card"] == "t4"]
+    assert t4["cost_of_1000"] == pytest.approx(1000 * t4["megapixel_expected_s"] * 0.5 / 3600)
+    assert all(("cost_of_1000" in row) == (row["card"] == "t4") for row in rows)
+    for wrong in ("t4", "t4=x", "t4=-1", "t9=1", "t4=nan"):
+        with pytest.raises(CardError):
+            parse_prices([wrong], CARDS)
+
+
+def test_listing_the_cards(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(ROOT), "gpus"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(CARDS)
+    assert main(["--root", str(ROOT), "gpus", "--json"]) == 0
+    assert {card["key"] for card in json.loads(capsys.readouterr().out)} == CARDS.keys()
+
+
+DOCKERFILE, MAKEFILE = (ROOT / "Dockerfile.triton").read_text("utf-8"), (ROOT / "Makefile").read_text("utf-8")
+
+
+def test_the_dockerfile_has_no_complaints_of_hadolint() -> None:
+    lint = subprocess.run(
+        [Path(sys.executable).parent / "hadolint", "Dockerfile.triton"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+def test_both_containers_are_of_the_one_release_of_the_makefile() -> None:
+    (release,) = re.findall(r"^TRITON_VERSION := (\d\d\.\d\d)$", MAKEFILE, re.MULTILINE)
+    assert release in TENSORRT_OF_RELEASE
+    images = re.findall(r"^FROM (\S+) AS (\w+)$", DOCKERFILE, re.MULTILINE)
+    assert images == [
+        ("nvcr.io/nvidia/tensorrt:${TRITON_VERSION}-py3", "engines"),
+        ("nvcr.io/nvidia/tritonserver:${TRITON_VERSION}-py3", "server"),
+    ]
+    assert set(re.findall(r"--target (\w+)", MAKEFILE)) == {name for _, name in images}
+    assert MAKEFILE.count("--build-arg TRITON_VERSION=$(TRITON_VERSION)") == len(images)
+    assert not re.search(r"\d\d\.\d\d-py3", DOCKERFILE + MAKEFILE)  # said once
+
+
+def test_every_file_the_dockerfile_copies_is_there_and_not_ignored() -> None:
+    ignore = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    copied = [path for line in re.findall(r"^COPY (.*)$", DOCKERFILE, re.MULTILINE) for path in line.split()[:-1]]
+    for path in (path for path in copied if not path.startswith("--")):
+        assert (ROOT / path).exists(), path
+        assert f"!{path.split('/')[0]}" in ignore, path
+
+
+def test_the_containers_paths_agree_with_the_makefile_and_the_entry_point() -> None:
+    script = (ROOT / "serving" / "container.sh").read_text("utf-8")
+    assert "--model-repository=/models" in script
+    assert ":/models:ro" in MAKEFILE
+    assert "WORKDIR /edsr\n" in DOCKERFILE
+    assert ":/edsr/model_repository" in MAKEFILE
+    for variable in ("MODEL", "CONFIG_NAME"):
+        assert f"${{{variable}" in script
+        assert f"--env {variable}=" in MAKEFILE
+        assert variable in DOCKERFILE
+    assert subprocess.run(["sh", "-n", ROOT / "serving" / "container.sh"], check=False).returncode == 0
+    assert re.search(r"^USER 1000$", DOCKERFILE, re.MULTILINE)
+    assert "HEALTHCHECK" in DOCKERFILE
+    assert "--shm-size" in MAKEFILE

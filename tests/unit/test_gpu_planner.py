@@ -1,0 +1,216 @@
+"""The planner's promises, for any card and any network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from edsr_conversion import PlanError, load_models, random_network
+from edsr_conversion.gpu.cards import Card, load_cards
+from edsr_conversion.gpu.planner import (
+    ACTIVATIONS_CONSTANT,
+    BYTES_PER_ELEMENT,
+    MAX_ACTIVATIONS,
+    MAX_ELEMENTS,
+    MIB,
+    Assumptions,
+    NetworkSize,
+    Plan,
+    make_plan,
+    profiles_of,
+    times,
+)
+from edsr_conversion.repository import network_size
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).resolve().parents[2]
+CARDS = load_cards(ROOT)
+MODELS = load_models(ROOT, local=False)
+FULL, BASELINE = (network_size(MODELS[name]) for name in ("edsr_x3", "edsr_baseline_x3"))
+
+networks = st.builds(
+    NetworkSize, blocks=st.integers(1, 40), filters=st.sampled_from((8, 16, 64, 100, 256, 512)), scale=st.integers(2, 4)
+)
+precisions = st.sampled_from(tuple(BYTES_PER_ELEMENT))
+
+
+@st.composite
+def any_card(draw: st.DrawFn) -> Card:
+    """A card with memory, speed and bandwidth drawn at random, from a quarter of a small one to twice the largest."""
+    rate = draw(st.floats(1, 5000))
+    return replace(
+        CARDS["t4"],
+        vram_mib=draw(st.integers(1024, 400_000)),
+        fp16_tflops=rate,
+        fp32_tflops=rate / draw(st.floats(1, 32)),
+        bandwidth_gb_s=draw(st.floats(50, 10_000)),
+        pcie_gb_s=draw(st.floats(1, 100)),
+    )
+
+
+def plan_or_none(card: Card, network: NetworkSize, precision: str) -> Plan | None:
+    try:
+        return make_plan(card, network, precision)
+    except PlanError:
+        return None
+
+
+@given(any_card(), networks, precisions)
+def test_a_plan_keeps_every_limit(card: Card, network: NetworkSize, precision: str) -> None:
+    plan = plan_or_none(card, network, precision)
+    if plan is None:
+        return
+    assert plan.total_bytes <= plan.budget_bytes < card.vram_mib * MIB
+    assert plan.activations_bytes <= MAX_ACTIVATIONS
+    for profile in plan.profiles:
+        assert profile.max_px * max(network.filters, network.out_channels) <= MAX_ELEMENTS
+        assert profile.max_px <= plan.assumptions.max_request_px
+    assert plan.side > 2 * network.halo_px
+    assert 1 <= plan.instances <= plan.assumptions.max_instances
+
+
+@given(any_card(), networks, precisions)
+def test_the_predicted_memory_is_the_sum_of_its_parts(card: Card, network: NetworkSize, precision: str) -> None:
+    plan = plan_or_none(card, network, precision)
+    if plan is None:
+        return
+    largest = max(profile.max_px for profile in plan.profiles)
+    weights = network.parameters * BYTES_PER_ELEMENT[precision]
+    context = network.activations(largest, BYTES_PER_ELEMENT[precision]) + plan.workspace_bytes
+    instance = weights + len(plan.profiles) * context + largest * network.io_per_px()
+    assert plan.total_bytes == plan.process_bytes + plan.instances * instance
+
+
+@given(any_card(), networks, precisions)
+def test_no_plan_means_that_not_even_the_smallest_tile_fits(card: Card, network: NetworkSize, precision: str) -> None:
+    if plan_or_none(card, network, precision) is not None:
+        return
+    smallest = (2 * network.halo_px // 48 + 1) * 48
+    element = BYTES_PER_ELEMENT[precision]
+    px, a = smallest**2, Assumptions()
+    needed = a.process_bytes + a.scratch_bytes + network.parameters * element
+    needed += network.activations(px, element) + px * network.io_per_px()
+    too_much = needed > card.vram_mib * MIB * (1 - a.margin)
+    assert too_much or px * network.filters > MAX_ELEMENTS or network.activations(px, element) > MAX_ACTIVATIONS
+
+
+@given(any_card(), networks, precisions)
+def test_the_decision_is_the_tightest_limit(card: Card, network: NetworkSize, precision: str) -> None:
+    plan = plan_or_none(card, network, precision)
+    if plan is None:
+        return
+    tightest = min(limit.side for limit in plan.limits)
+    if plan.decided_by == "smallest tile":
+        assert tightest < plan.side  # only time may be overruled: memory and elements never
+        assert all(limit.side >= plan.side for limit in plan.limits if limit.name != "time")
+    else:
+        assert plan.side == tightest
+        assert next(limit.side for limit in plan.limits if limit.name == plan.decided_by) == tightest
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 60).map(lambda n: 48 * n), st.booleans())
+def test_profiles_are_disjoint_so_that_triton_cannot_choose_wrongly(h: int, w: int, side: int, wide: bool) -> None:
+    holding = [profile for profile in profiles_of(side, wide=wide) if profile.holds(h, w)]
+    assert len(holding) <= 1
+    assert (len(holding) == 1) == (
+        (h <= side and w <= side)
+        or (wide and w > side and h <= side * 3 // 4 and w <= side * 4 // 3)
+        or (wide and h > side and w <= side * 3 // 4 and h <= side * 4 // 3)
+    )
+
+
+@given(st.integers(1, 60).map(lambda n: 48 * n))
+def test_wide_and_tall_profiles_have_the_area_of_the_square_and_the_aspect_16_9(side: int) -> None:
+    square, wide, tall = profiles_of(side, wide=True)
+    assert square.max_px == wide.max_px == tall.max_px
+    assert wide.max_hw[1] * 9 == wide.max_hw[0] * 16
+    assert wide.max_hw == tall.max_hw[::-1]
+
+
+@given(any_card(), networks, st.integers(1, 20_000), st.integers(1, 20_000))
+def test_tiles_cover_a_picture_and_each_fits(card: Card, network: NetworkSize, h: int, w: int) -> None:
+    plan = plan_or_none(card, network, "fp16")
+    if plan is None:
+        return
+    cut = plan.tiling(h, w)
+    assert plan.fits(cut.tile_height, cut.tile_width)
+    assert (cut.requests == 1) or not plan.fits(h, w)
+    halos = 2 * network.halo_px
+    assert cut.rows * cut.tile_height - (cut.rows - 1) * halos >= h
+    assert cut.columns * cut.tile_width - (cut.columns - 1) * halos >= w
+
+
+@given(any_card(), networks, precisions, st.integers(1, 10**8))
+def test_nothing_is_expected_to_beat_the_physical_limit(c: Card, n: NetworkSize, precision: str, px: int) -> None:
+    limit, expected, copies = times(c, n, precision, px)
+    assert 0 < limit <= expected
+    assert copies > 0
+    assert limit >= px * n.flop_per_px / (max(c.fp16_tflops, c.fp16_fast_tflops, c.fp32_tflops) * 1e12) * (1 - 1e-12)
+
+
+@given(any_card(), networks, precisions)
+def test_more_memory_never_gives_a_smaller_plan(card: Card, network: NetworkSize, precision: str) -> None:
+    small = plan_or_none(card, network, precision)
+    large = plan_or_none(replace(card, vram_mib=2 * card.vram_mib), network, precision)
+    if small is None:
+        return
+    assert large is not None
+    assert large.side >= small.side
+    assert large.instances >= small.instances
+
+
+def test_instances_are_added_only_where_copies_take_a_visible_part_of_the_time() -> None:
+    card = CARDS["h100"]
+    fast = make_plan(card, BASELINE, "fp16")
+    slow = make_plan(card, FULL, "fp16")
+    assert fast.copy_s / fast.expected_s >= fast.assumptions.min_gain
+    assert fast.instances > 1
+    assert slow.copy_s / slow.expected_s < slow.assumptions.min_gain
+    assert slow.instances == 1
+
+
+def test_a_card_that_is_short_of_memory_is_bound_by_it() -> None:
+    plan = make_plan(replace(CARDS["a100-40gb"], vram_mib=4096), FULL, "fp16")
+    assert plan.decided_by == "memory"
+    assert len(plan.profiles) == 1  # two more would not fit
+    assert plan.total_bytes > 0.8 * plan.budget_bytes
+
+
+def test_a_80_gb_card_takes_a_4k_picture_of_the_full_network_in_one_piece() -> None:
+    plan = make_plan(CARDS["h100"], FULL, "fp16")
+    assert plan.fits(2160, 3840)
+    assert plan.fits(3840, 2160)
+    assert plan.fits(2880, 2880)
+    assert not plan.fits(2881, 2880)
+
+
+@pytest.mark.parametrize("key", ["gtx-1650", "rtx-3050-laptop"])
+@pytest.mark.parametrize("network", [FULL, BASELINE])
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_a_card_of_4_gb_has_a_plan(key: str, network: NetworkSize, precision: str) -> None:
+    plan = make_plan(CARDS[key], network, precision)
+    assert plan.total_bytes <= plan.budget_bytes
+
+
+def test_no_memory_for_any_plan_is_refused_with_what_to_do() -> None:
+    with pytest.raises(PlanError, match=r"No plan fits NVIDIA T4 \(1000 MiB\).*MiB are left.*larger card"):
+        make_plan(replace(CARDS["t4"], vram_mib=1000), FULL, "fp16")
+    with pytest.raises(PlanError, match="There are: fp32, fp16"):
+        make_plan(CARDS["t4"], FULL, "int3")
+
+
+def test_the_size_of_a_network_agrees_with_the_network_itself() -> None:
+    for blocks, filters, scale in ((1, 8, 2), (16, 64, 3), (3, 20, 4)):
+        network, size = random_network(blocks, filters, scale), NetworkSize(blocks, filters, scale)
+        assert size.parameters == network.parameters
+        assert size.flop_per_px == network.flop_per_lr_pixel
+        assert size.halo_px == network.halo_px
+
+
+def test_the_published_network_is_planned_with_its_published_size() -> None:
+    assert FULL.parameters == 38_424_603
+    assert math.isclose(FULL.flop_per_px, 76.8e6, rel_tol=1e-3)
+    assert FULL.activations(1024**2, 2) == ACTIVATIONS_CONSTANT + 4 * 256 * 2 * 1024**2
