@@ -61,11 +61,9 @@ def gpu_config(model: Model, plan: Plan, flavour: str) -> str:
     else:
         config.platform, config.backend = "tensorrt_plan", "tensorrt"
     config.default_model_filename = f"{variant(plan.card.key, flavour, plan.precision)}.plan"
-    config.instance_group.add(
-        count=plan.instances,
-        kind=model_config_pb2.ModelInstanceGroup.KIND_GPU,
-        profile=[str(index) for index in range(len(plan.profiles))],
-    )
+    group = config.instance_group.add(count=plan.instances, kind=model_config_pb2.ModelInstanceGroup.KIND_GPU)
+    if flavour == TENSORRT:  # Triton takes the field for its own backend only; ours uses every profile of the engine
+        group.profile.extend(str(index) for index in range(len(plan.profiles)))
     for profile in plan.profiles:
         sample = config.model_warmup.add(name=f"largest {profile.name}", batch_size=1)
         sample.inputs[INPUT].data_type = model_config_pb2.TYPE_UINT8

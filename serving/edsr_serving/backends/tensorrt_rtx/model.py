@@ -60,9 +60,9 @@ class TritonPythonModel:
             upscaled = self._runner.run(array_of(tensor))
         except (RuntimeError, ValueError, MemoryError) as error:
             failure = failure_of(error)
+            print(f"{'fatal' if failure.is_fatal else 'failed'}: {failure.message}", flush=True)  # noqa: T201
             if failure.is_fatal:
                 # CUDA cannot recover in this process; the launcher notices that it is gone and says so.
-                print(f"fatal: {failure.message}", flush=True)  # noqa: T201
                 os._exit(1)
             return _error(failure.message, failure.code)
         if self._warm_up_answers:
