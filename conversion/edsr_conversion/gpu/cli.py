@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 CACHE = Path(".cache/engines")
 ALL = "all"
+REFRESH_S = 0.1
 
 
 def add_commands(commands: Any) -> None:
@@ -355,14 +357,17 @@ def _progress_bar(name: str) -> Iterator[Progress]:
     from tqdm import tqdm
 
     bar: tqdm[Any] = tqdm(
-        desc=name, leave=False, disable=None, bar_format="{desc} {n_fmt}/{total_fmt} {bar:30} {postfix}"
+        desc=name, leave=False, disable=None, bar_format="{desc} {bar:30} {n_fmt}/{total_fmt}{postfix}"
     )
 
+    shown = 0.0
+
     def progress(phase: str, done: int, steps: int) -> None:
-        bar.total = steps
-        bar.n = done
-        bar.set_postfix_str(phase, refresh=False)
-        bar.update(0)
+        nonlocal shown
+        bar.total, bar.n = steps, done
+        if time.monotonic() - shown > REFRESH_S:  # the builder reports thousands of steps
+            shown = time.monotonic()
+            bar.set_postfix_str(phase)
 
     with bar:
         yield progress
