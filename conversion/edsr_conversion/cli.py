@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _quieten()
     try:
         args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except ConversionError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

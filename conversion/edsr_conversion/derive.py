@@ -79,6 +79,7 @@ def _fp32(folder: Path) -> Derived:
         sidecar = json.loads((folder / SIDECAR_FILE).read_text(encoding="utf-8"))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         intact = sidecar["model"]["sha256"] == digest
+        _ = sidecar["name"], sidecar["source"], sidecar["network"], sidecar["parity"]
     except FileNotFoundError:
         raise EngineError(f"There is no {path}: {again}.") from None
     except (OSError, ValueError, KeyError, TypeError):
@@ -94,6 +95,7 @@ def _up_to_date(folder: Path, precision: str, fp32_sha256: str) -> Derived | Non
         sidecar = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         fits = sidecar["identity"] == _identity(fp32_sha256, precision) and sidecar["model"]["sha256"] == digest
+        _ = sidecar["name"], sidecar["source"], sidecar["parity"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Derived(path, False, sidecar) if fits else None

@@ -101,9 +101,9 @@ def gpu_parameters(plan: Plan, flavour: str) -> dict[str, str]:
         "max_lr_pixels": str(max(profile.max_px for profile in plan.profiles)),
         "max_shapes": shapes_text(plan),
         "tile": f"{plan.side}x{plan.side}",
-        # Of this model alone; several models on a card share its process and its budget.
+        # Of this model alone; several models on a card share its server and its budget.
         "planned_model_mib": str(math.ceil(plan.instances * plan.instance_bytes / 2**20)),
-        "planned_process_mib": str(math.ceil(plan.process_bytes / 2**20)),
+        "planned_server_mib": str(math.ceil(plan.server_bytes / 2**20)),
         "vram_budget_mib": str(plan.budget_bytes // 2**20),
         "plan_decided_by": plan.decided_by,
     }

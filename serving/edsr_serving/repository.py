@@ -107,7 +107,7 @@ def check_memory(models: Sequence[ServableModel]) -> None:
     if not all("planned_model_mib" in plan for plan in plans):
         return
     total = sum(int(plan["planned_model_mib"]) for plan in plans) + max(
-        int(plan["planned_process_mib"]) for plan in plans
+        int(plan["planned_server_mib"]) for plan in plans
     )
     budget = min(int(plan["vram_budget_mib"]) for plan in plans)
     if total > budget:
@@ -148,16 +148,19 @@ def _problem(built: Path, sidecar_path: Path, config: Path, entry: str, command:
     try:
         sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
         digest, source = sidecar[entry]["sha256"], sidecar["source"]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        if entry == "engine":
+            built_shapes = ",".join(f"{p['max'][1]}x{p['max'][2]}" for p in sidecar["plan"]["profiles"])
+            _ = sidecar["onnx"]["file"], sidecar["onnx"]["sha256"], sidecar["version"], sidecar["card"]["driver_names"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return f"{sidecar_path.name} beside {built} is missing or damaged (`{command}` builds both again)"
     if hashlib.sha256(built.read_bytes()).hexdigest() != digest:
         return f"{built} is not the file its sidecar describes (`{command}` builds it again)"
     configured = dict(PARAMETERS.findall(config.read_text(encoding="utf-8", errors="replace")))
     if configured.get("source_sha256", source) != source:
         return f"built from another graph than {config.name} names (`{command}` builds it again)"
-    shapes = [p["max"] for p in sidecar.get("plan", {}).get("profiles", [])]
-    built_shapes = ",".join(f"{shape[1]}x{shape[2]}" for shape in shapes)
-    if built_shapes and configured.get("max_shapes", built_shapes) != built_shapes:
+    if entry == "model":
+        return ""
+    if configured.get("max_shapes", built_shapes) != built_shapes:
         return (
             f"built for {built_shapes}, but {config.name} says {configured['max_shapes']} (`{command}` builds it again)"
         )
@@ -166,8 +169,8 @@ def _problem(built: Path, sidecar_path: Path, config: Path, entry: str, command:
 
 def _stale(folder: Path, sidecar_path: Path, command: str) -> str:
     """Why an engine is older than the ONNX file it was built from, if that is still there."""
-    made_from = json.loads(sidecar_path.read_text(encoding="utf-8")).get("onnx", {})
-    onnx = folder / str(made_from.get("file", ""))
-    if onnx.is_file() and hashlib.sha256(onnx.read_bytes()).hexdigest() != made_from.get("sha256"):
+    made_from = json.loads(sidecar_path.read_text(encoding="utf-8"))["onnx"]
+    onnx = folder / Path(made_from["file"]).name
+    if onnx.is_file() and hashlib.sha256(onnx.read_bytes()).hexdigest() != made_from["sha256"]:
         return f"built from an older {onnx.name} than the one that is there (`{command}` builds it again)"
     return ""

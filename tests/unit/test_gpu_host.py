@@ -108,7 +108,7 @@ def engine(tmp_path: Path) -> Callable[..., Path]:
             "source_sha256": "a" * 64,
             "max_shapes": "96x96",
             "planned_model_mib": str(planned),
-            "planned_process_mib": "50",
+            "planned_server_mib": "50",
             "vram_budget_mib": "200",
         }
         entry = 'parameters {{\n  key: "{}"\n  value {{\n    string_value: "{}"\n  }}\n}}\n'

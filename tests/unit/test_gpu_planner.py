@@ -80,8 +80,8 @@ def test_the_predicted_memory_is_the_sum_of_its_parts(card: Card, network: Netwo
     largest = max(profile.max_px for profile in plan.profiles)
     weights = network.parameters * BYTES_PER_ELEMENT[precision]
     context = network.activations(largest, BYTES_PER_ELEMENT[precision]) + plan.workspace_bytes
-    instance = weights + len(plan.profiles) * context + largest * network.io_per_px()
-    assert plan.total_bytes == plan.process_bytes + plan.instances * instance
+    instance = plan.process_bytes + weights + len(plan.profiles) * context + largest * network.io_per_px()
+    assert plan.total_bytes == plan.server_bytes + plan.instances * instance
 
 
 @given(any_card(), networks, precisions)
@@ -91,7 +91,7 @@ def test_no_plan_means_that_not_even_the_smallest_tile_fits(card: Card, network:
     smallest = (2 * network.halo_px // 48 + 1) * 48
     element = BYTES_PER_ELEMENT[precision]
     px, a = smallest**2, Assumptions()
-    needed = a.process_bytes + a.scratch_bytes + network.parameters * element
+    needed = a.server_bytes + a.process_bytes + a.scratch_bytes + network.parameters * element
     needed += network.activations(px, element) + px * network.io_per_px()
     too_much = needed > card.vram_mib * MIB * (1 - a.margin)
     assert too_much or px * network.filters > MAX_ELEMENTS or network.activations(px, element) > MAX_ACTIVATIONS

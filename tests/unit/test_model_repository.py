@@ -89,7 +89,7 @@ def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavou
     assert said(config)["halo_px"] == str(2 * model.blocks + 3)
     assert said(config)["source_sha256"] == model.sha256
     assert said(config)["precision"] == "fp16"
-    fits = int(said(config)["planned_model_mib"]) + int(said(config)["planned_process_mib"])
+    fits = int(said(config)["planned_model_mib"]) + int(said(config)["planned_server_mib"])
     assert fits <= int(said(config)["vram_budget_mib"]) + 2  # each is rounded up
     assert config.optimization.cuda.graphs == plan.cuda_graphs
     assert not config.response_cache.enable

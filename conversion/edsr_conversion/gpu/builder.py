@@ -120,7 +120,7 @@ def build(
     finally:
         if log is not None:
             _write_log(log, messages)
-    contexts, weights = _memory(api, logger, request.flavour, plan, messages)
+    contexts, weights = _memory(api, logger, request, plan, messages)
     return Built(plan, str(api.__version__), time.monotonic() - started, contexts, weights)
 
 
@@ -188,7 +188,7 @@ def _configure(api: Any, config: trt.IBuilderConfig, request: Build) -> None:
 
 
 def _memory(
-    api: Any, logger: trt.ILogger, flavour: str, plan: bytes, messages: list[tuple[str, str]]
+    api: Any, logger: trt.ILogger, request: Build, plan: bytes, messages: list[tuple[str, str]]
 ) -> tuple[tuple[int, ...], int | None]:
     """Bytes of one context for each profile, and of the weights: asked of the engine, or read from the builder's log.
 
@@ -199,9 +199,13 @@ def _memory(
         for name, pattern in MEMORY_IN_LOG.items()
     }
     weights = found["weights"][-1] if found["weights"] else None
-    if flavour == RTX:
+    if request.flavour == RTX:
         return tuple(found["activations"]), weights
-    engine: trt.ICudaEngine = api.Runtime(logger).deserialize_cuda_engine(plan)
+    runtime: trt.Runtime = api.Runtime(logger)
+    runtime.engine_host_code_allowed = request.options.version_compatible  # it is our own, built just now
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise EngineError(f"{request.flavour} built an engine that it does not load: {_errors(messages)}.")
     profiles = range(engine.num_optimization_profiles)
     return tuple(engine.get_device_memory_size_for_profile_v2(index) for index in profiles), weights
 

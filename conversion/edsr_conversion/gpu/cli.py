@@ -139,7 +139,7 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _together(plans: list[Plan]) -> str:
-    total = plans[0].process_bytes + sum(plan.instances * plan.instance_bytes for plan in plans)
+    total = plans[0].server_bytes + sum(plan.instances * plan.instance_bytes for plan in plans)
     fits = total <= plans[0].budget_bytes
     text = f"Served together: {total // MIB:,} of {plans[0].budget_bytes // MIB:,} MiB"
     return text + (", fits." if fits else ", does not fit: each plan takes the card for itself. Serve one: MODEL=name.")

@@ -138,6 +138,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "io_bytes": plan.io_bytes,
         "instance_bytes": plan.instance_bytes,
         "process_bytes": plan.process_bytes,
+        "server_bytes": plan.server_bytes,
         "total_bytes": plan.total_bytes,
         "budget_bytes": plan.budget_bytes,
         "vram_bytes": plan.card.vram_mib * MIB,

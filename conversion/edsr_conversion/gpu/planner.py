@@ -35,7 +35,8 @@ class Assumptions:
 
     Attributes:
         margin: part of the memory that stays free.
-        process_bytes: CUDA context, libraries and Triton's own pool of one server process.
+        server_bytes: CUDA context and memory pool of the tritonserver process.
+        process_bytes: CUDA context and libraries of one instance; TensorRT for RTX has a process for each.
         scratch_bytes: working memory of one context beside its activations; the builder's workspace limit.
         efficiency: part of the dense peak that convolutions reach.
         bandwidth_efficiency: part of the memory bandwidth that is reached.
@@ -48,8 +49,9 @@ class Assumptions:
     """
 
     margin: float = 0.10
+    server_bytes: int = 300 * MIB
     process_bytes: int = 700 * MIB
-    scratch_bytes: int = 256 * MIB
+    scratch_bytes: int = 128 * MIB
     efficiency: float = 0.5
     bandwidth_efficiency: float = 0.8
     max_request_s: float = 5.0
@@ -161,6 +163,7 @@ class Plan:
     activations_bytes: int
     io_bytes: int
     process_bytes: int
+    server_bytes: int
     budget_bytes: int
     limit_s: float
     expected_s: float
@@ -182,13 +185,14 @@ class Plan:
 
     @property
     def instance_bytes(self) -> int:
-        """Weights, a context per profile, and input and output buffers. Triton's instances share none of it."""
-        return self.weights_bytes + len(self.profiles) * self.context_bytes + self.io_bytes
+        """Process, weights, a context per profile, input and output buffers. Triton's instances share none of it."""
+        contexts = len(self.profiles) * self.context_bytes
+        return self.process_bytes + self.weights_bytes + contexts + self.io_bytes
 
     @property
     def total_bytes(self) -> int:
         """Predicted peak on the card."""
-        return self.process_bytes + self.instances * self.instance_bytes
+        return self.server_bytes + self.instances * self.instance_bytes
 
     def fits(self, height: int, width: int) -> bool:
         """Whether a picture is answered in one request."""
@@ -256,10 +260,10 @@ def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Ass
     limit_s, expected_s, copy_s = times(card, network, precision, px, assumptions)
     budget = _budget(card, assumptions)
     context = network.activations(px, element) + assumptions.scratch_bytes
-    fixed = network.parameters * element + px * network.io_per_px()
+    fixed = assumptions.process_bytes + network.parameters * element + px * network.io_per_px()
 
     def total(instances: int, profiles: int) -> int:
-        return assumptions.process_bytes + instances * (fixed + profiles * context)
+        return assumptions.server_bytes + instances * (fixed + profiles * context)
 
     wanted = 1 + min(math.ceil(copy_s / expected_s), assumptions.max_instances - 1)
     wanted = wanted if copy_s / expected_s >= assumptions.min_gain else 1
@@ -285,6 +289,7 @@ def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Ass
         activations_bytes=network.activations(px, element),
         io_bytes=px * network.io_per_px(),
         process_bytes=assumptions.process_bytes,
+        server_bytes=assumptions.server_bytes,
         budget_bytes=budget,
         limit_s=limit_s,
         expected_s=expected_s,
@@ -342,7 +347,8 @@ def _limits(card: Card, network: NetworkSize, precision: str, assumptions: Assum
     element = BYTES_PER_ELEMENT[precision]
     widest = max(network.filters, network.out_channels)
     budget = _budget(card, assumptions)
-    left = budget - assumptions.process_bytes - assumptions.scratch_bytes - network.parameters * element
+    processes = assumptions.server_bytes + assumptions.process_bytes
+    left = budget - processes - assumptions.scratch_bytes - network.parameters * element
 
     def expected(px: int) -> float:
         return times(card, network, precision, px, assumptions)[1]
@@ -362,7 +368,7 @@ def _limits(card: Card, network: NetworkSize, precision: str, assumptions: Assum
         "request size": f"no request is larger than a 4K picture, {largest:,} pixels",
         "tensor elements": f"a tensor of {widest} channels may have 2^31-1 elements: {MAX_ELEMENTS // widest:,} pixels",
         "context": f"one context holds at most {MAX_ACTIVATIONS // MIB:,} MiB of activations",
-        "memory": f"{max(left, 0) // MIB:,} MiB are left for activations and buffers after margin, process and weights",
+        "memory": f"{max(left, 0) // MIB:,} MiB are left for activations and buffers (margin, processes, weights)",
         "time": f"one request should keep the card for {assumptions.max_request_s:g} s at most",
     }
     return [Limit(name, side, f"{reasons[name]}, which allows {side}x{side}") for name, side in sides.items()]

@@ -32,10 +32,10 @@ def plan_text(model: str, plan: Plan) -> str:
         f"{model}: {network.blocks} blocks x {network.filters} filters, x{network.scale}, {plan.precision}",
         f"  largest request  {shapes_text(plan).replace(',', ', ')}; larger pictures go as tiles of "
         f"{plan.side}x{plan.side}, halo {network.halo_px}",
-        f"  instances        {plan.instances}, each {_mib(plan.weights_bytes)} weights + {contexts} + "
-        f"{_mib(plan.io_bytes)} buffers = {_mib(plan.instance_bytes)}",
+        f"  instances        {plan.instances}, each {_mib(plan.process_bytes)} process + {_mib(plan.weights_bytes)} weights + "
+        f"{contexts} + {_mib(plan.io_bytes)} buffers = {_mib(plan.instance_bytes)}",
         f"  memory           {_mib(plan.total_bytes)} at the peak of {plan.card.vram_mib:,} MiB "
-        f"({plan.total_bytes / plan.card.vram_mib / MIB:.0%}), {_mib(a.process_bytes)} of it for the process",
+        f"({plan.total_bytes / plan.card.vram_mib / MIB:.0%}), {_mib(a.server_bytes)} of it the server's",
         f"  decided by       {plan.decided_by}: {deciding}",
         f"                   the others would allow: {others}",
         *(f"  {'why' if index == 0 else '   '}              {note}" for index, note in enumerate(plan.notes)),
@@ -53,7 +53,8 @@ def footer(plan: Plan) -> str:
     return (
         f"Predictions. Activations follow the builder of TensorRT for RTX; not measured on a card: {a.efficiency:.0%} "
         f"of the dense peak\nand {a.bandwidth_efficiency:.0%} of the bandwidth (expected times), "
-        f"{_mib(a.process_bytes)} for the process, {_mib(a.scratch_bytes)} of scratch per context.\n"
+        f"{_mib(a.server_bytes)} for the server, {_mib(a.process_bytes)} for an instance's process, "
+        f"{_mib(a.scratch_bytes)} of scratch per context.\n"
         f"`make verify GPU={plan.card.key}` measures them on the card. At the limit: no engine can be faster."
     )
 
@@ -66,7 +67,7 @@ def alone_bytes(plan: Plan, height: int, width: int) -> int | None:
     if elements > 2**31 - 1:
         return None
     activations = network.activations(px, element) + plan.workspace_bytes
-    return plan.process_bytes + plan.weights_bytes + activations + px * network.io_per_px()
+    return plan.server_bytes + plan.process_bytes + plan.weights_bytes + activations + px * network.io_per_px()
 
 
 def _pictures(plan: Plan) -> list[str]:

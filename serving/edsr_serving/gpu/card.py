@@ -14,6 +14,7 @@ from ..repository import ServableModel
 from .devices import Device
 
 RUNTIME = "tensorrt-rtx"
+KEY = re.compile(r"[a-z0-9][a-z0-9.-]*")
 NO_GPU = (
     "This machine has no NVIDIA GPU, or no driver. `make serve` without GPU= serves on the CPU; an engine built here "
     "can be copied with its model_repository to the machine that has the card."
@@ -36,6 +37,8 @@ def card_key(name: str, repository: Path, cards: Sequence[Device]) -> str:
         NothingToServeError: "auto", and no engine was built for it.
     """
     key = re.sub(r"[\s_]+", "-", name.strip().lower())
+    if not KEY.fullmatch(key):
+        raise NothingToServeError(f"{name!r} is no name of a card. `make gpus` lists them.")
     if key != "auto":
         return key
     if not cards:
@@ -43,10 +46,10 @@ def card_key(name: str, repository: Path, cards: Sequence[Device]) -> str:
     for sidecar in sorted(repository.glob("*/1/*-rtx.json")):
         try:
             built_for = json.loads(sidecar.read_text(encoding="utf-8"))["card"]
+            if cards[0].name in built_for["driver_names"]:
+                return str(built_for["key"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if cards[0].name in built_for["driver_names"]:
-            return str(built_for["key"])
     raise NothingToServeError(f"No engine was built for {cards[0].name}. Run `make engines GPU=auto`.")
 
 
