@@ -32,8 +32,8 @@ def plan_text(model: str, plan: Plan) -> str:
         f"{model}: {network.blocks} blocks x {network.filters} filters, x{network.scale}, {plan.precision}",
         f"  largest request  {shapes_text(plan).replace(',', ', ')}; larger pictures go as tiles of "
         f"{plan.side}x{plan.side}, halo {network.halo_px}",
-        f"  instances        {plan.instances}, each {_mib(plan.process_bytes)} process + {_mib(plan.weights_bytes)} weights + "
-        f"{contexts} + {_mib(plan.io_bytes)} buffers = {_mib(plan.instance_bytes)}",
+        f"  instances        {plan.instances}, each {_mib(plan.process_bytes)} process + {_mib(plan.weights_bytes)} "
+        f"weights + {contexts} + {_mib(plan.io_bytes)} buffers = {_mib(plan.instance_bytes)}",
         f"  memory           {_mib(plan.total_bytes)} at the peak of {plan.card.vram_mib:,} MiB "
         f"({plan.total_bytes / plan.card.vram_mib / MIB:.0%}), {_mib(a.server_bytes)} of it the server's",
         f"  decided by       {plan.decided_by}: {deciding}",
