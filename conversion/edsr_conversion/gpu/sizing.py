@@ -33,7 +33,7 @@ method.
 
 - **Largest request**: what is answered in one piece; three shapes mean profiles for wide and tall pictures (16:9, 9:16)
   too. Larger pictures of any size go as tiles of the first shape.
-- **Memory**: predicted peak of one server process that serves this model alone. {margin:.0%} of the card stay free.
+- **Memory**: predicted peak of a server that serves this model alone. {margin:.0%} of the card stay free.
 - **Decided by**: the constraint that bound the largest request. *time*: a request should keep the card for
   {seconds:g} s at most. *request size*: a 4K picture. *tensor elements*: 2^31-1 in a tensor. *memory*: the card's.
 - **512x512**: one picture, computing alone; **1 MP**: a million LR pixels, which become nine.
