@@ -241,6 +241,11 @@ def test_a_full_disk_leaves_what_was_there(
     assert engines("--gpu", "a10", "--model", "tiny").returncode == 0
 
 
+def heed_interruptions() -> None:
+    """For a child: where these tests run in the background, a shell has interruptions ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_build_leaves_nothing_and_the_next_one_works(
     engines: Callable[..., subprocess.CompletedProcess[str]], project: Path
 ) -> None:
@@ -255,6 +260,7 @@ def test_an_interrupted_build_leaves_nothing_and_the_next_one_works(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=heed_interruptions,
     )
     deadline = time.monotonic() + 60
     while not list(folder.glob("*-rtx.json")) and time.monotonic() < deadline:
@@ -300,12 +306,8 @@ def test_a_precision_that_overflows_or_is_too_far_off_is_never_written(tmp_path:
 def place(network: Edsr, folder: Path) -> None:
     """model.onnx and a sidecar without the check against TensorFlow, which such networks do not pass either."""
     raw = serving_model(body_model(network), network.scale, folder.parent.name).SerializeToString()
-    said = {
-        "name": folder.parent.name,
-        "model": {"sha256": hashlib.sha256(raw).hexdigest()},
-        "source": {},
-        "network": {},
-    }
+    digest = hashlib.sha256(raw).hexdigest()
+    said = {"name": folder.parent.name, "model": {"sha256": digest}, "source": {}, "network": {}, "parity": {}}
     write_pair(folder / MODEL_FILE, raw, folder / "model.json", json.dumps(said).encode())
 
 

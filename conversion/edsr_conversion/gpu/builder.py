@@ -113,10 +113,8 @@ def build(
     try:
         with _interruptible() as interrupted:
             plan = _build(api, logger, messages, request, _monitor(api, progress, interrupted), timing_cache)
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-            if plan is None:
-                raise EngineError(_failure(request, messages))
+        if plan is None:
+            raise EngineError(_failure(request, messages))
     finally:
         if log is not None:
             _write_log(log, messages)
@@ -248,7 +246,8 @@ def _monitor(api: Any, progress: Progress, interrupted: threading.Event) -> trt.
 def _interruptible() -> Iterator[threading.Event]:
     """Turn Ctrl-C into an event meanwhile: an exception raised inside the builder's callback would end the process."""
     interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None)
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
     previous = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
@@ -256,6 +255,8 @@ def _interruptible() -> Iterator[threading.Event]:
         yield interrupted
     finally:
         signal.signal(signal.SIGINT, previous)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def _failure(request: Build, messages: list[tuple[str, str]]) -> str:
