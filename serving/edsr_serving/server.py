@@ -31,6 +31,7 @@ LOG_FILE = "triton.log"
 VIEW = "model_repository"
 POLL_S = 0.05
 STOP_TIMEOUT_S = 40.0  # Triton waits 30 s for requests in flight
+KILL_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,15 @@ def clean_up(pid: int, shm_prefix: str) -> None:
 
     A tritonserver that is stopped while it loads, or killed, leaves its Python stubs behind, and those ignore SIGTERM.
     """
-    for member in _group(pid):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(member, signal.SIGKILL)
+
+    def nothing_left() -> bool:
+        members = _group(pid)
+        for member in members:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(member, signal.SIGKILL)
+        return not members
+
+    wait_for(nothing_left, KILL_TIMEOUT_S)  # again and again: one may just be starting, and none dies at once
     for region in Path("/dev/shm").glob(f"{shm_prefix}*"):  # noqa: S108
         region.unlink(missing_ok=True)
 
