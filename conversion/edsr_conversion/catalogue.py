@@ -33,6 +33,7 @@ class Model:
     filters: int
     scale: int
     max_lr_pixels: int
+    default_halo_px: int | None = None
     description: str = ""
     licence: str = ""
     url: str = ""
@@ -111,7 +112,7 @@ def _model(path: Path, name: str, table: Any) -> Model:
     texts = {key for key in table if key in {"graph", "sha256", "url", "git_blob", "licence", "description"}}
     if bad := sorted(key for key in texts if not isinstance(table[key], str)):
         raise CatalogueError(f"{path}: [{name}] {', '.join(bad)} must be text in quotes.")
-    numbers = ("blocks", "filters", "scale", "max_lr_pixels")
-    if bad := [key for key in numbers if type(table[key]) is not int or table[key] < 1]:
+    numbers = {"blocks", "filters", "scale", "max_lr_pixels", "default_halo_px"} & table.keys()
+    if bad := sorted(key for key in numbers if type(table[key]) is not int or table[key] < 1):
         raise CatalogueError(f"{path}: [{name}] {', '.join(bad)} must be a positive integer.")
     return Model(name=name, **{**table, "graph": path.parent / str(table["graph"])})

@@ -26,6 +26,10 @@ GPU_HEADER = "# Rendered from models/models.toml and gpus.toml by `make configs`
 MAX_BATCH_SIZE = 8
 # On a GPU a profile's memory grows with its largest batch: the same memory serves larger pictures instead.
 GPU_MAX_BATCH_SIZE = 1
+# A CPU keeps three float32 feature maps alive at a time (measured with OpenVINO).
+CPU_BYTES_PER_FILTER = 12
+CPU_TILE_BYTES = 2**30
+HALOS_PER_TILE, TILE_STEP_PX = 16, 64
 
 
 def cpu_config(model: Model) -> str:
@@ -39,7 +43,25 @@ def cpu_config(model: Model) -> str:
     config.backend = "openvino"
     config.default_model_filename = "model.onnx"
     config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
-    return _text(config, parameters(model), HEADER)
+    side = cpu_tile_px(model)
+    return _text(config, parameters(model) | {"tile": f"{side}x{side}"}, HEADER)
+
+
+def cpu_tile_px(model: Model) -> int:
+    """Side of the tiles that suit a CPU, where nothing but memory and patience asks for tiles.
+
+    The feature maps of a tile take about CPU_TILE_BYTES; but a tile is not so small that its halo is most of the work,
+    and never over the model's limit.
+    """
+    pixels = CPU_TILE_BYTES // (CPU_BYTES_PER_FILTER * model.filters)
+    side = max(math.isqrt(pixels), HALOS_PER_TILE * default_halo_px(model))
+    side = min(side, math.isqrt(model.max_lr_pixels))
+    return max(1, side // TILE_STEP_PX * TILE_STEP_PX) if side >= TILE_STEP_PX else side
+
+
+def default_halo_px(model: Model) -> int:
+    """The halo a client takes by itself: the smallest that was measured to do, else the exact one."""
+    return receptive_radius_px(model.blocks) if model.default_halo_px is None else model.default_halo_px
 
 
 def gpu_config(model: Model, plan: Plan, flavour: str) -> str:
@@ -82,6 +104,7 @@ def parameters(model: Model) -> dict[str, str]:
     """What a client may want to know about a model, as Triton's `parameters`."""
     return {
         "blocks": str(model.blocks),
+        "default_halo_px": str(default_halo_px(model)),
         "filters": str(model.filters),
         "halo_px": str(receptive_radius_px(model.blocks)),
         "max_lr_pixels": str(model.max_lr_pixels),

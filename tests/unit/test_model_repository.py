@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from edsr_conversion import load_models
+from edsr_conversion.catalogue import Model
 from edsr_conversion.gpu.cards import load_cards
 from edsr_conversion.gpu.flavours import RTX, TENSORRT, supports_rtx, variant
 from edsr_conversion.gpu.planner import Plan, make_plan
-from edsr_conversion.repository import cpu_config, gpu_config, network_size, render, render_card, stale, write
+from edsr_conversion.repository import (
+    cpu_config,
+    cpu_tile_px,
+    gpu_config,
+    network_size,
+    render,
+    render_card,
+    stale,
+    write,
+)
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
@@ -132,3 +143,19 @@ def test_a_card_nothing_fits_has_no_configuration(tmp_path: Path) -> None:
 def test_names_of_configurations_survive_a_command_line() -> None:
     for name, key, flavour in CASES:
         assert re.fullmatch(r"[a-z0-9.-]+", variant(key, flavour)), (name, key)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_default_halo_is_the_measured_one_else_the_exact_one(name: str) -> None:
+    results = ROOT / "perf" / "results" / f"halo-{name}.json"
+    exact = 2 * MODELS[name].blocks + 3
+    expected = json.loads(results.read_text("utf-8"))["smallest_good_halo_px"] if results.is_file() else exact
+    assert said(parse(cpu_config(MODELS[name])))["default_halo_px"] == str(expected)
+
+
+@pytest.mark.parametrize(
+    ("filters", "blocks", "limit", "side"), [(64, 16, 2048**2, 1152), (256, 32, 1024**2, 1024), (8, 1, 50, 7)]
+)
+def test_tiles_on_a_cpu_suit_memory_halo_and_limit(filters: int, blocks: int, limit: int, side: int) -> None:
+    model = Model("m", Path("m.pb"), "a" * 64, blocks, filters, 3, max_lr_pixels=limit)
+    assert cpu_tile_px(model) == side

@@ -5,12 +5,14 @@ same config.pbtxt works with either.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import openvino as ov
 import triton_python_backend_utils as pb_utils
 from edsr_serving.limits import Limits
+from edsr_serving.requests_log import log_request
 from edsr_serving.tensors import INPUT, array_of, tensor_of
 
 # OpenVINO keeps compiled kernels for every shape it has seen, 5,000 by default: a gigabyte after 1,000 picture sizes.
@@ -59,13 +61,17 @@ class TritonPythonModel:
 
     def _answer(self, request: Any, infer: ov.InferRequest) -> Any:
         tensor = pb_utils.get_input_tensor_by_name(request, INPUT)
+        started = time.monotonic()
         if refusal := self._limits.refusal(tuple(tensor.shape())):  # before the data is touched
+            log_request(request.request_id(), tensor.shape(), started, refusal)
             return _error(refusal, pb_utils.TritonError.INVALID_ARG)
         try:
             infer.infer({INPUT: array_of(tensor)}, share_inputs=True, share_outputs=True)
             upscaled = infer.get_output_tensor(0).data
         except (RuntimeError, MemoryError) as error:
+            log_request(request.request_id(), tensor.shape(), started, f"inference failed: {error}")
             return _error(f"inference failed: {error}", pb_utils.TritonError.INTERNAL)
+        log_request(request.request_id(), tensor.shape(), started)
         return pb_utils.InferenceResponse([tensor_of(upscaled, pb_utils.Tensor)])
 
 

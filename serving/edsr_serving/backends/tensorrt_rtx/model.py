@@ -6,6 +6,7 @@ this per model instance; each holds the engine, a context per profile, pinned bu
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import triton_python_backend_utils as pb_utils
 from edsr_serving.gpu.host import failure_of
 from edsr_serving.gpu.runner import EngineRunner
 from edsr_serving.limits import Limits
+from edsr_serving.requests_log import log_request
 from edsr_serving.tensors import INPUT, array_of, tensor_of
 
 
@@ -54,17 +56,21 @@ class TritonPythonModel:
 
     def _answer(self, request: Any, copy: bool) -> Any:
         tensor = pb_utils.get_input_tensor_by_name(request, INPUT)
+        started = time.monotonic()
         if refusal := self._limits.refusal(tuple(tensor.shape())):  # before the data is touched
+            log_request(request.request_id(), tensor.shape(), started, refusal)
             return _error(refusal, "INVALID_ARG")
         try:
             upscaled = self._runner.run(array_of(tensor))
         except (RuntimeError, ValueError, MemoryError) as error:
             failure = failure_of(error)
             print(f"{'fatal' if failure.is_fatal else 'failed'}: {failure.message}", flush=True)  # noqa: T201
+            log_request(request.request_id(), tensor.shape(), started, failure.message)
             if failure.is_fatal:
                 # CUDA cannot recover in this process; the launcher notices that it is gone and says so.
                 os._exit(1)
             return _error(failure.message, failure.code)
+        log_request(request.request_id(), tensor.shape(), started)
         if self._warm_up_answers:
             self._warm_up_answers -= 1
             if not self._warm_up_answers:

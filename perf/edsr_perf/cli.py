@@ -1,0 +1,87 @@
+"""Command line: ``python -m edsr_perf halo``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import halo_page
+from .halo import HaloError, as_json, measure, smallest_good
+from .machine import machine
+
+HALOS_PX = (0, 2, 4, 6, 8, 9, 10, 11, 12, 14, 16, 20, 24, 28, 32)
+PHOTOGRAPHS = Path("models/training/held-out")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the process's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m edsr_perf", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    halo = commands.add_parser("halo", help="what a small halo costs in quality; renders docs/tiling.md")
+    halo.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
+    halo.add_argument("--model", default="edsr_baseline_x3")
+    halo.add_argument("--render-only", action="store_true", help="render the page from the figures that are kept")
+    halo.set_defaults(run=_halo)
+    args = parser.parse_args(argv)
+    return int(args.run(args))
+
+
+def _halo(args: argparse.Namespace) -> int:
+    results = args.root / "perf" / "results" / f"halo-{args.model}.json"
+    if not args.render_only:
+        built = args.root / "model_repository" / args.model / "1"
+        if not (built / "model.onnx").is_file():
+            print(f"error: {args.model} is not built. Run `make onnx`.", file=sys.stderr)
+            return 3
+        results.parent.mkdir(parents=True, exist_ok=True)
+        results.write_text(json.dumps(_measured(args, built), indent=1) + "\n", "utf-8")
+    halo_page.write(json.loads(results.read_text("utf-8")), args.root / "docs")
+    print(f"wrote {results} and docs/{halo_page.PAGE}")
+    return 0
+
+
+def _measured(args: argparse.Namespace, built: Path) -> dict[str, object]:
+    import onnx
+    from edsr_conversion.runtimes import openvino_runner
+
+    network = json.loads((built / "model.json").read_text("utf-8"))["network"]
+    run = openvino_runner(onnx.load(built / "model.onnx"))
+    pictures = photographs(args.root / PHOTOGRAPHS)
+    exact = int(network["halo_px"])
+    halos = [*(halo for halo in HALOS_PX if halo < exact), exact]
+    pixels = sum(picture.shape[0] * picture.shape[1] for picture in pictures)
+    print(f"{args.model}: {len(pictures)} pictures, {pixels:,} pixels, halos up to {exact}", flush=True)
+    errors = measure(run, int(network["scale"]), pictures, halos, _tell)
+    return {
+        "model": args.model,
+        "exact_halo_px": exact,
+        "smallest_good_halo_px": smallest_good(errors),
+        "pictures": len(pictures),
+        "pixels": pixels,
+        "precision": "fp32",
+        "errors": as_json(errors),
+        "machine": machine(),
+    }
+
+
+def photographs(folder: Path) -> list[NDArray[np.uint8]]:
+    """The held-out photographs as they are, sharp and noisy as cameras make them, and reduced by 3, as in training."""
+    from PIL import Image
+
+    found = []
+    for path in sorted(folder.glob("*.png")):
+        picture = Image.open(path).convert("RGB")
+        small = picture.resize((picture.width // 3, picture.height // 3), Image.Resampling.BICUBIC)
+        found += [np.asarray(picture), np.asarray(small)]
+    return found
+
+
+def _tell(error: HaloError) -> None:
+    psnr = f"{error.psnr_db:.1f} dB" if error.psnr_db else "equal"
+    print(f"halo {error.halo_px:3}: at most {error.max_levels} level(s), {psnr}", flush=True)
