@@ -25,7 +25,7 @@ SERVER_OPTIONS = --bind $(BIND) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT
 need-gpu = $(if $(GPU),,$(error Name a card: make $@ GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-gpu lint format fetch onnx configs gpus plan sizing engines verify
+.PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx configs halo gpus plan sizing engines verify
 .PHONY: serve start stop status image engines-container up down clean
 
 help: ## List the commands
@@ -38,7 +38,7 @@ $(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): about a minute and 3.5 GB"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable './client[grpc]' --editable '.[conversion,engines,serving,serving-gpu,demo,dev]'
+		--editable './client[grpc,heif]' --editable '.[conversion,engines,serving,serving-gpu,perf,demo,dev]'
 	@# We run pytriton's tritonserver directly: its Python dependencies are not needed and rule out numpy 2.
 	@# The stubs would bring the whole of TensorRT, which is not needed for types.
 	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
@@ -76,6 +76,12 @@ onnx: setup ## Convert every model whose graph is present (MODEL= narrows)
 
 configs: setup ## Render Triton's configurations from models/models.toml and gpus.toml
 	@$(PY) -m edsr_conversion configs
+
+halo: onnx ## Measure what a small halo of tiles costs (MODEL=); renders docs/tiling.md
+	@$(PY) -m edsr_perf halo $(addprefix --model ,$(MODEL))
+
+fuzz: setup ## Search for pictures and requests that break the client, for FUZZ_SECONDS (300)
+	@EDSR_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) $(PY) -m pytest tests/fuzz --timeout 0 $(T)
 
 gpus: setup ## List the cards of gpus.toml
 	@$(PY) -m edsr_conversion gpus

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 from comparison import Panel, comparison
 from edsr_client import EdsrError, Upscaler
-from edsr_client.images import Image as Pixels
-from edsr_client.images import read_image, write_image
+from edsr_client.files import read_file
+from edsr_client.pictures.decode import decode
+from edsr_client.pictures.depth import to_8_bits
 from edsr_conversion.quality import luma, psnr_y
 from edsr_serving import ServerOptions, ServingError, free_ports, start
+from numpy.typing import NDArray
 from PIL import Image
 from skimage.metrics import structural_similarity
 
@@ -27,6 +29,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 PHOTOGRAPH = HERE / "photograph.png"
 OUT = HERE / "out"
+Pixels = NDArray[np.uint8]
 TIMED_RUNS = 3
 
 
@@ -48,7 +51,7 @@ def main() -> int:
 
 def run(own: Path | None) -> None:
     """Serve, upscale, compare, and put everything into demo/out."""
-    picture = read_image(own or PHOTOGRAPH)
+    picture = rgb(own or PHOTOGRAPH)
     options = ServerOptions(repository=ROOT / "model_repository", run_dir=ROOT / ".run" / "demo")
     print("starting tritonserver ...", flush=True)
     with (
@@ -56,7 +59,7 @@ def run(own: Path | None) -> None:
         Upscaler(server.options.http_url) as http,
         Upscaler(server.options.grpc_url, "grpc") as grpc,
     ):
-        model = http.model
+        model = http.model_info()
         print(
             f"{model.name} on {model.runtime} ({model.inference_precision}), log: {server.log.relative_to(ROOT)}",
             flush=True,
@@ -70,6 +73,14 @@ def run(own: Path | None) -> None:
     print(f"{size}: HTTP {http_ms:.0f} ms, gRPC {grpc_ms:.0f} ms (medians of {TIMED_RUNS}), identical results")
     save(low, high, None if own else picture[: high.shape[0], : high.shape[1]])
     print(f"look at {OUT.relative_to(ROOT)}/comparison.png")
+
+
+def rgb(path: Path) -> Pixels:
+    """A picture file as uint8 [H, W, 3] RGB: what is compared here are colours of 8 bits."""
+    pixels = to_8_bits(decode(read_file(path), str(path)).frames[0])
+    grey = pixels.ndim == 2 or pixels.shape[2] == 2
+    colour = pixels.reshape(*pixels.shape[:2], -1)[..., :1].repeat(3, axis=2) if grey else pixels[..., :3]
+    return np.ascontiguousarray(colour)
 
 
 def timed(upscaler: Upscaler, image: Pixels) -> tuple[Pixels, float]:
@@ -116,8 +127,8 @@ def save(low: Pixels, high: Pixels, original: Pixels | None) -> None:
     try:
         partial.mkdir()
         for name, pixels in pictures.items():
-            write_image(partial / f"{name}.png", pixels)
-        write_image(partial / "comparison.png", np.array(comparison(whole, panels)))
+            Image.fromarray(pixels).save(partial / f"{name}.png")
+        comparison(whole, panels).save(partial / "comparison.png")
         shutil.rmtree(OUT, ignore_errors=True)
         partial.replace(OUT)
     finally:

@@ -21,3 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Tests that are coroutines (`pytest.mark.anyio`) run in asyncio."""
+    return "asyncio"

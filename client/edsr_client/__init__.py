@@ -4,34 +4,55 @@ from edsr_client import Upscaler
 
 with Upscaler("localhost:8000") as upscaler:
     upscaler.upscale_file("photo.jpg", "photo_x3.png")
+    large = upscaler.upscale(small)  # uint8 [H, W, 3] RGB
+
+AsyncUpscaler is the same for asyncio.
 """
 
+from .async_upscaler import AsyncUpscaler
 from .errors import (
+    AccessDeniedError,
     BadImageError,
     EdsrError,
     ImageTooLargeError,
+    ModelContractError,
     ModelNotFoundError,
+    NotTritonError,
     OutputError,
     RequestRefusedError,
+    ServerBusyError,
     ServerError,
     ServerNotReadyError,
     ServerTimeoutError,
     ServerUnreachableError,
 )
+from .files import FileResult, Finishing
 from .model_info import ModelInfo
+from .pictures.decode import Picture
+from .transports import MockTransport, Transport
 from .upscaler import Upscaler
 
 __all__ = [
+    "AccessDeniedError",
+    "AsyncUpscaler",
     "BadImageError",
     "EdsrError",
+    "FileResult",
+    "Finishing",
     "ImageTooLargeError",
+    "MockTransport",
+    "ModelContractError",
     "ModelInfo",
     "ModelNotFoundError",
+    "NotTritonError",
     "OutputError",
+    "Picture",
     "RequestRefusedError",
+    "ServerBusyError",
     "ServerError",
     "ServerNotReadyError",
     "ServerTimeoutError",
     "ServerUnreachableError",
+    "Transport",
     "Upscaler",
 ]

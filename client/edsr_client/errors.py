@@ -2,14 +2,20 @@
 
 EdsrError
 +-- BadImageError           the picture cannot be read, or is not one the model takes
-|   +-- ImageTooLargeError  more pixels than the server takes in one request
-+-- OutputError             the result cannot be written
+|   +-- ImageTooLargeError  more pixels than the caller allows
++-- OutputError             the result cannot be encoded or written
 +-- ServerError             the server, or the way to it
-    +-- ServerUnreachableError  nothing answers at that address
+    +-- ServerUnreachableError  nothing answers at that address, or the connection was lost
+    |   +-- NotTritonError      something answers, but not Triton
     +-- ServerTimeoutError      no answer in time
     +-- ServerNotReadyError     it answers, but is not ready
+    +-- ServerBusyError         its queue is full
+    +-- AccessDeniedError       it wants credentials, or other ones
     +-- ModelNotFoundError      it does not serve that model
+    +-- ModelContractError      it serves a model of that name with another contract
     +-- RequestRefusedError     it refused the request, or failed on it
+
+`exit_code` is what the command `edsr` ends with.
 """
 
 from __future__ import annotations
@@ -22,17 +28,17 @@ class EdsrError(Exception):
 
 
 class BadImageError(EdsrError):
-    """The picture cannot be decoded, or is not uint8 [H, W, 3]."""
+    """The picture cannot be decoded, or is not an image array."""
 
     exit_code = 3
 
 
 class ImageTooLargeError(BadImageError):
-    """The picture has more pixels than the served model takes in one request."""
+    """The picture has more pixels than `max_pixels`, the guard against decompression bombs."""
 
 
 class OutputError(EdsrError):
-    """The result cannot be encoded or written."""
+    """The result cannot be encoded or written. What was there before is unchanged."""
 
     exit_code = 4
 
@@ -44,21 +50,43 @@ class ServerError(EdsrError):
 
 
 class ServerUnreachableError(ServerError):
-    """No connection to the server."""
+    """No connection to the server, or it was lost. Retried."""
+
+
+class NotTritonError(ServerUnreachableError):
+    """Something answers that does not speak Triton's protocol."""
 
 
 class ServerTimeoutError(ServerError):
-    """The server did not answer in time."""
+    """The server did not answer in time. Retried where there is another server."""
 
 
 class ServerNotReadyError(ServerError):
-    """The server answers but has not loaded its models."""
+    """The server answers but has not loaded its models. Retried."""
 
     exit_code = 6
 
 
+class ServerBusyError(ServerError):
+    """The server's queue is full. Retried."""
+
+    exit_code = 6
+
+
+class AccessDeniedError(ServerError):
+    """The server, or a proxy before it, wants credentials or refuses those that were sent."""
+
+    exit_code = 9
+
+
 class ModelNotFoundError(ServerError):
     """The server does not serve the model asked for, or none this client knows."""
+
+    exit_code = 7
+
+
+class ModelContractError(ServerError):
+    """The server serves a model of that name, but not with the tensors and parameters of this project."""
 
     exit_code = 7
 

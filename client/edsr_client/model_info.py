@@ -6,51 +6,83 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import RequestRefusedError
+from .errors import ModelContractError
+from .tiling import Shape, TileLimits
+
+INPUT, OUTPUT = "image", "upscaled"
+# Triton's own limit on the body of an HTTP request is 64 MiB (--http-max-input-size); a little is for the header.
+MAX_BODY_BYTES = 64 * 2**20 - 64 * 2**10
+MAX_TILE_PX = MAX_BODY_BYTES // 3
+# Slower than any machine this is meant for: one old core manages about this in float32.
+SLOWEST_FLOP_PER_S = 10e9
+PATIENCE_S, LONGEST_S = 60.0, 3600.0
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A served model.
+    """A served model. None and () stand for what the server does not say.
 
     Attributes:
         name: as Triton knows it.
         scale: factor of the upscaling.
-        halo_px: radius of the receptive field in LR pixels; None if the server does not say.
-        max_lr_pixels: largest request, N x H x W in LR pixels; None if the server does not say.
+        blocks, filters: size of the network.
+        halo_px: radius of the receptive field in LR pixels, the exact halo of a tile.
+        default_halo_px: smallest halo that was measured to change no pixel by more than one level.
+        max_lr_pixels: largest request, N x H x W in LR pixels.
+        max_shapes: a request must fit one of these (height, width).
+        tile: the (height, width) of tiles that suit the server.
+        instances: requests that it works on at a time.
         source, source_sha256: the graph the weights come from.
         precision: of the model file.
         inference_precision: what the server computes in; that of the file if it does not say.
         backend: Triton backend.
-        runtime: inference runtime and version, empty if the server does not say.
+        runtime: inference runtime and version.
     """
 
     name: str
     scale: int
-    halo_px: int | None
-    max_lr_pixels: int | None
-    source: str
-    source_sha256: str
-    precision: str
-    inference_precision: str
-    backend: str
-    runtime: str
+    blocks: int | None = None
+    filters: int | None = None
+    halo_px: int | None = None
+    default_halo_px: int | None = None
+    max_lr_pixels: int | None = None
+    max_shapes: tuple[Shape, ...] = ()
+    tile: Shape | None = None
+    instances: int = 1
+    source: str = ""
+    source_sha256: str = ""
+    precision: str = ""
+    inference_precision: str = ""
+    backend: str = ""
+    runtime: str = ""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelInfo:
         """Read a model configuration as Triton's HTTP and gRPC endpoints return it in JSON.
 
         Raises:
-            RequestRefusedError: the model is not one of ours: it names no scale.
+            ModelContractError: the model is not one of this project's; the message says what differs.
         """
         name = str(config.get("name", ""))
         try:
-            values = {key: entry.get("string_value", "") for key, entry in config.get("parameters", {}).items()}
+            values = {key: str(entry["string_value"]) for key, entry in (config.get("parameters") or {}).items()}
+            differences = _differences(config, values)
+            if differences:
+                raise ModelContractError(
+                    f"The model {name!r} is not an EDSR of this project: {'; '.join(differences)}. "
+                    "Name another with model=... (`--model`)."
+                )
             return cls(
                 name=name,
                 scale=int(values["scale"]),
-                halo_px=_optional(values, "halo_px"),
-                max_lr_pixels=_optional(values, "max_lr_pixels"),
+                blocks=_number(values, "blocks"),
+                filters=_number(values, "filters"),
+                halo_px=_number(values, "halo_px"),
+                default_halo_px=_number(values, "default_halo_px"),
+                max_lr_pixels=_number(values, "max_lr_pixels"),
+                max_shapes=tuple(_shape(text) for text in values.get("max_shapes", "").split(",") if text),
+                tile=_shape(values["tile"]) if "tile" in values else None,
+                instances=max(1, sum(int(group.get("count", 1)) for group in config.get("instance_group") or [])),
                 source=values.get("source", ""),
                 source_sha256=values.get("source_sha256", ""),
                 precision=values.get("precision", ""),
@@ -58,12 +90,60 @@ class ModelInfo:
                 backend=str(config.get("backend", "")),
                 runtime=values.get("runtime", ""),
             )
-        except (KeyError, ValueError, AttributeError):
-            raise RequestRefusedError(
-                f"The model {name!r} is not an EDSR of this project: its configuration has no usable `scale` "
-                "parameter. Name another with model=... (`--model`)."
+        except (KeyError, ValueError, AttributeError, TypeError) as error:
+            raise ModelContractError(
+                f"The configuration of the model {name!r} has parameters that make no sense ({error}). "
+                "Render it again (`make configs`), or name another model with model=... (`--model`)."
             ) from None
 
+    @property
+    def limits(self) -> TileLimits:
+        """What one request may hold: the server's limits and the size of a request's body."""
+        return TileLimits(min(self.max_lr_pixels or MAX_TILE_PX, MAX_TILE_PX), self.max_shapes)
 
-def _optional(values: Mapping[str, str], key: str) -> int | None:
-    return int(values[key]) if key in values else None
+    @property
+    def best_halo_px(self) -> int | None:
+        """The halo to take where the caller names none: the smallest measured one, else the exact one."""
+        return self.halo_px if self.default_halo_px is None else self.default_halo_px
+
+    def flop(self, pixels: int) -> float:
+        """Floating-point operations for that many LR pixels: 2 x 9 per weight of a 3x3 convolution; 0 if not known."""
+        if not self.blocks or not self.filters:
+            return 0.0
+        f, out = self.filters, 3 * self.scale**2
+        return 18.0 * pixels * (f * f * (2 * self.blocks + 1) + (3 + out) * f)
+
+    def timeout_s(self, pixels: int) -> float:
+        """How long to wait for a request of that many LR pixels: a minute, and the work at 10 GFLOP/s."""
+        return min(LONGEST_S, PATIENCE_S + self.flop(pixels) / SLOWEST_FLOP_PER_S)
+
+
+def _differences(config: Mapping[str, Any], values: Mapping[str, str]) -> list[str]:
+    """What of the wire contract the configuration does not keep."""
+    found = []
+    for kind, wanted in (("input", INPUT), ("output", OUTPUT)):
+        tensors = {str(tensor.get("name")): tensor for tensor in config.get(kind) or []}
+        if list(tensors) != [wanted]:
+            found.append(f"its {kind} is {', '.join(tensors) or 'not stated'}, not {wanted}")
+            continue
+        data_type = str(tensors[wanted].get("data_type", "")).removeprefix("TYPE_")
+        dims = [int(dim) for dim in tensors[wanted].get("dims") or []]
+        if data_type != "UINT8" or dims != [-1, -1, 3]:
+            found.append(f"{wanted} is {data_type} {dims}, not UINT8 [-1, -1, 3]")
+    if int(config.get("max_batch_size") or 0) < 1:
+        found.append("it takes no batch dimension (max_batch_size 0)")
+    if not values.get("scale", "").isdigit() or int(values["scale"]) < 1:
+        found.append("it has no usable `scale` parameter")
+    return found
+
+
+def _number(values: Mapping[str, str], key: str) -> int | None:
+    number = int(values[key]) if key in values else None
+    if number is not None and number < 0:
+        raise ValueError(f"{key} is {number}")
+    return number
+
+
+def _shape(text: str) -> Shape:
+    height, _, width = text.strip().partition("x")
+    return int(height), int(width)

@@ -1,40 +1,33 @@
-"""Upscaler: one server, one model, pictures in and pictures out."""
+"""Upscaler: AsyncUpscaler for programs without asyncio, run in a thread of its own."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import weakref
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
-from . import images
-from .errors import (
-    BadImageError,
-    ImageTooLargeError,
-    ModelNotFoundError,
-    OutputError,
-    RequestRefusedError,
-    ServerNotReadyError,
-)
+from .async_upscaler import AsyncUpscaler, Halo, Progress
+from .files import FileResult, Finishing
 from .model_info import ModelInfo
-from .transport import DEFAULT_TIMEOUT_S, Transport, connect
+from .pictures.decode import DEFAULT_MAX_PIXELS, Picture
+from .pictures.planes import Array
+from .retrying import RetryPolicy
+from .tiling import Shape
+from .transports import Transport
 
-# Asked for in this order when the caller names no model.
-PREFERRED_MODELS = ("edsr_x3", "edsr_baseline_x3")
+T = TypeVar("T")
 
 
 class Upscaler:
-    """Upscales pictures on a Triton server. For use by one thread; cheap to make.
+    """Upscales pictures on Triton servers. May be shared by any number of threads; cheap to make.
 
-    Args:
-        url: "host:port" of the server, with or without "http://" or "grpc://"; localhost by default.
-        protocol: "http" or "grpc".
-        model: name of the model; by default edsr_x3 if it is ready, else edsr_baseline_x3.
-        timeout_s: longest wait for one answer, in seconds.
-
-    Raises:
-        ValueError: an argument is malformed. Nothing is sent before the first use.
+    Its arguments and methods are those of AsyncUpscaler, without `await`. `progress` is called in another thread.
 
     Example:
         with Upscaler("localhost:8000") as upscaler:
@@ -43,110 +36,196 @@ class Upscaler:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         protocol: str = "http",
         model: str | None = None,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
+        timeout_s: float | None = None,
+        *,
+        retries: int = RetryPolicy.retries,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | Path | None = None,
+        cert_file: str | Path | None = None,
+        key_file: str | Path | None = None,
+        verify: bool = True,
+        shared_memory: bool = False,
+        transport: Transport | Sequence[Transport] | None = None,
     ) -> None:
-        self._transport: Transport = connect(url, protocol, timeout_s)
-        self._wanted = model
-        self._model: ModelInfo | None = None
+        self._async = AsyncUpscaler(
+            url,
+            protocol,
+            model,
+            timeout_s,
+            retries=retries,
+            token=token,
+            headers=headers,
+            ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
+            verify=verify,
+            shared_memory=shared_memory,
+            transport=transport,
+        )
+        self._thread = _LoopThread()
+        # Also at the end of the program, if nobody closed it.
+        self._finalizer = weakref.finalize(self, _close, self._thread, self._async)
 
     def __enter__(self) -> Upscaler:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
-        self._transport.close()
+        """Close the connections, give shared memory back."""
+        self._finalizer()
 
     @property
-    def url(self) -> str:
-        """host:port of the server."""
-        return self._transport.url
+    def urls(self) -> tuple[str, ...]:
+        """The servers, as they were named."""
+        return self._async.urls
 
-    @property
-    def model(self) -> ModelInfo:
-        """The model in use, asked of the server once.
+    def model_info(self) -> ModelInfo:
+        """See AsyncUpscaler.model_info."""
+        return self._thread.run(self._async.model_info())
 
-        Raises:
-            ServerError: unreachable, not ready, or without the model.
-        """
-        if self._model is None:
-            name = self._wanted or self._preferred()
-            self._model = ModelInfo.from_config(self._transport.model_config(name))
-        return self._model
+    def server_info(self) -> list[dict[str, Any]]:
+        """See AsyncUpscaler.server_info."""
+        return self._thread.run(self._async.server_info())
 
-    def server(self) -> dict[str, Any]:
-        """Name, version and address of the server, whether it is ready, and which models are.
+    def upscale(
+        self,
+        image: Array,
+        *,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        progress: Progress | None = None,
+    ) -> NDArray[Any]:
+        """See AsyncUpscaler.upscale."""
+        return self._thread.run(self._async.upscale(image, tile=tile, halo=halo, progress=progress))
 
-        Raises:
-            ServerError: it cannot be asked.
-        """
-        metadata = self._transport.server_metadata()
-        return {
-            "url": self.url,
-            "name": metadata.get("name", ""),
-            "version": metadata.get("version", ""),
-            "ready": self._transport.server_ready(),
-            "models": self._transport.model_names(),
-        }
+    def upscale_picture(
+        self,
+        picture: Picture,
+        *,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        progress: Progress | None = None,
+    ) -> Picture:
+        """See AsyncUpscaler.upscale_picture."""
+        return self._thread.run(self._async.upscale_picture(picture, tile=tile, halo=halo, progress=progress))
 
-    def upscale(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Upscale uint8 [H, W, 3] RGB to uint8 [scale H, scale W, 3] RGB.
-
-        Raises:
-            BadImageError: another type or shape, no pixels, or more than the server takes at once.
-            ServerError: the server cannot be reached, is not ready, or refuses.
-        """
-        check_image(image)
-        model = self.model
-        height, width = image.shape[:2]
-        if model.max_lr_pixels is not None and height * width > model.max_lr_pixels:
-            raise ImageTooLargeError(
-                f"A picture of {width}x{height} has {height * width:,} pixels; {model.name} on {self.url} takes "
-                f"{model.max_lr_pixels:,} in one request. Reduce or cut it."
+    def upscale_file(
+        self,
+        src: str | Path,
+        dst: str | Path | None = None,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        frame: int | None = None,
+        progress: Progress | None = None,
+    ) -> FileResult:
+        """See AsyncUpscaler.upscale_file."""
+        return self._thread.run(
+            self._async.upscale_file(
+                src,
+                dst,
+                finishing=finishing,
+                tile=tile,
+                halo=halo,
+                max_pixels=max_pixels,
+                frame=frame,
+                progress=progress,
             )
-        upscaled = self._transport.infer(model.name, np.ascontiguousarray(image[None]))
-        expected = (1, model.scale * height, model.scale * width, 3)
-        if upscaled.shape != expected or upscaled.dtype != np.uint8:
-            raise RequestRefusedError(f"{self.url} answered {upscaled.dtype} {upscaled.shape}, expected {expected}.")
-        return np.asarray(upscaled[0])
+        )
 
-    def upscale_file(self, src: str | Path, dst: str | Path) -> None:
-        """Upscale a picture file into another; the format follows the extension of `dst`.
+    def upscale_bytes(
+        self,
+        data: bytes,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        frame: int | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[bytes, FileResult]:
+        """See AsyncUpscaler.upscale_bytes."""
+        return self._thread.run(
+            self._async.upscale_bytes(
+                data,
+                finishing=finishing,
+                tile=tile,
+                halo=halo,
+                max_pixels=max_pixels,
+                frame=frame,
+                progress=progress,
+            )
+        )
+
+
+class _LoopThread:
+    """An event loop in a thread of its own, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work in the loop; an interruption of the caller (Ctrl-C) cancels it.
 
         Raises:
-            BadImageError: `src` cannot be read, or would lose transparency or depth.
-            OutputError: `dst` cannot be written. It is then left as it was.
-            ServerError: the server cannot be reached, is not ready, or refuses.
+            RuntimeError: it was closed.
         """
-        source, target = Path(src), Path(dst)
-        images.check_extension(target)
-        if target.exists() and source.exists() and target.samefile(source):
-            raise OutputError(f"{dst} is the input itself. Name another output; nothing was changed.")
-        images.write_image(target, self.upscale(images.read_image(source)))
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._started())
+        except RuntimeError:
+            work.close()
+            raise
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                future.cancel()
+            raise
 
-    def _preferred(self) -> str:
-        for name in PREFERRED_MODELS:
-            if self._transport.model_ready(name):
-                return name
-        if not self._transport.server_ready():
-            raise ServerNotReadyError(f"{self.url} is not ready: its models are still loading. Try again in a moment.")
-        served = ", ".join(self._transport.model_names()) or "none"
-        raise ModelNotFoundError(
-            f"{self.url} serves neither of {', '.join(PREFERRED_MODELS)}; it serves: {served}. "
-            "Name one with model=... (`--model`)."
-        )
+    def close(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the last work and end the thread; without a thread nothing was opened."""
+        with self._lock:
+            self._closed, loop, thread = True, self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
+            work.close()
+            return
+        asyncio.run_coroutine_threadsafe(_end(work), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("This Upscaler was closed; make another one.")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="edsr-client", daemon=True)
+                self._thread.start()
+            return self._loop
 
 
-def check_image(image: NDArray[np.uint8]) -> None:
-    """Raise BadImageError unless `image` is uint8 [H, W, 3] with H and W of at least 1."""
-    if not isinstance(image, np.ndarray):
-        raise BadImageError(f"An image is a numpy array, uint8 [H, W, 3] RGB, not {type(image).__name__}.")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise BadImageError(
-            f"An image is uint8 [H, W, 3] RGB with at least one pixel, not {image.dtype} {image.shape}."
-        )
+async def _end(work: Coroutine[Any, Any, None]) -> None:
+    """Cancel what still runs, then the last work."""
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await work
+
+
+def _close(thread: _LoopThread, upscaler: AsyncUpscaler) -> None:
+    thread.close(upscaler.close())

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import Run, assert_one_line_error
-from edsr_client.images import read_image, write_image
-from edsr_serving import free_ports
+from edsr_serving import RunningServer, free_ports
+from PIL import Image
 
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -39,18 +39,19 @@ def test_the_demonstration_shows_a_gain_and_writes_the_pictures(run: Run, checko
     assert sorted(p.name for p in out.iterdir()) == [
         *("bicubic.png", "comparison.png", "edsr.png", "lr.png", "original.png"),
     ]
-    assert read_image(out / "edsr.png").shape == read_image(out / "original.png").shape == (639, 810, 3)
-    assert read_image(out / "comparison.png").shape[1] > 1000
+    assert Image.open(out / "edsr.png").size == Image.open(out / "original.png").size == (810, 639)
+    assert Image.open(out / "comparison.png").width > 1000
 
 
 def test_the_demonstration_takes_a_picture_of_ones_own(run: Run, checkout: Path, tmp_path: Path) -> None:
-    write_image(tmp_path / "mine.jpg", np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "mine.jpg")
     result = run("demo/run.py", tmp_path / "mine.jpg", cwd=checkout)
     assert result.returncode == 0, result.stderr
     assert sorted(p.name for p in (checkout / "demo" / "out").iterdir()) == [
         *("bicubic.png", "comparison.png", "edsr.png", "lr.png"),
     ]
-    assert read_image(checkout / "demo" / "out" / "edsr.png").shape == (120, 150, 3)
+    assert Image.open(checkout / "demo" / "out" / "edsr.png").size == (150, 120)
     assert_one_line_error(run("demo/run.py", tmp_path / "none.jpg", cwd=checkout), 3, "No such file")
 
 
@@ -77,6 +78,46 @@ def test_the_blocks_of_the_readme_run(checkout: Path) -> None:
     assert "stopped" in stopped.stdout, stopped.stderr
 
 
+def test_the_recipes_of_the_client_run(root: Path, embedded_server: RunningServer, tmp_path: Path) -> None:
+    """Every block of docs/client.md, in a folder with a picture, against the real server."""
+    noise = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.png")
+    options = embedded_server.options
+    environment = {**os.environ, "EDSR_URL": options.http_url}
+    environment["PATH"] = f"{Path(sys.prefix) / 'bin'}:{environment['PATH']}"
+    blocks = re.findall(
+        r"^```(sh|python|js)\n(.*?)^```$", (root / "docs" / "client.md").read_text("utf-8"), re.M | re.S
+    )
+    assert {kind for kind, _ in blocks} == {"sh", "python", "js"}
+    for kind, text in blocks:
+        code = text.replace("localhost:8000", options.http_url)
+        if kind == "python" and "FastAPI(" in text:
+            code += FASTAPI_CHECK
+        command = {"sh": ["bash", "-euc", code], "python": [sys.executable, "-c", code]}.get(kind)
+        if command is None:
+            if shutil.which("node") is None:
+                continue
+            command = ["node", "--input-type=module", "--eval", code]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+        if kind == "js":
+            assert done.stdout == "true\n"
+    assert Image.open(tmp_path / "photo_x3.png").size == (240, 180)
+    assert Image.open(tmp_path / "out.webp").size == (240, 180)
+
+
+FASTAPI_CHECK = """
+from fastapi.testclient import TestClient
+
+with TestClient(app) as client:
+    with open("photo.png", "rb") as file:
+        answer = client.post("/upscale", files={"file": file})
+    assert answer.status_code == 200, answer.text
+    assert answer.content.startswith(b"\\x89PNG")
+    assert client.post("/upscale", files={"file": b"text"}).status_code == 400
+"""
 SKIPPED = ("make demo", "make test")
 
 

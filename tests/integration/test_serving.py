@@ -199,8 +199,8 @@ def test_it_listens_on_loopback_only(background: ServerOptions) -> None:
 
 def test_what_the_server_decided_is_visible_to_clients(background: ServerOptions) -> None:
     with Upscaler(background.http_url, model="tiny") as upscaler:
-        assert upscaler.model.inference_precision in ("bf16", "f32")
-        assert upscaler.model.runtime.startswith("OpenVINO 20")
+        assert upscaler.model_info().inference_precision in ("bf16", "f32")
+        assert upscaler.model_info().runtime.startswith("OpenVINO 20")
 
 
 def test_metrics_count_the_requests(background: ServerOptions) -> None:

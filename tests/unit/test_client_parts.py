@@ -1,150 +1,107 @@
-"""The pure parts of the client: pictures, addresses, model configurations, error mapping."""
+"""The pure parts of the client: addresses, model configurations, error mapping, credentials, the command line."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 from edsr_client import (
-    BadImageError,
+    AccessDeniedError,
     EdsrError,
+    ModelContractError,
     ModelInfo,
     ModelNotFoundError,
-    OutputError,
+    NotTritonError,
     RequestRefusedError,
+    ServerBusyError,
     ServerNotReadyError,
     ServerTimeoutError,
     ServerUnreachableError,
     Upscaler,
 )
-from edsr_client.images import check_extension, read_image, write_image
-from edsr_client.transport import error_of, host_and_port
-from edsr_client.upscaler import check_image
+from edsr_client.addresses import Address, address, addresses
+from edsr_client.cli.arguments import make_parser, parse
+from edsr_client.cli.connection import options_of
+from edsr_client.transports import Credentials
+from edsr_client.transports.error_mapping import error_of
 
-RED = np.zeros((4, 6, 3), np.uint8)
-RED[..., 0] = 255
-
-
-@pytest.mark.parametrize("extension", ["png", "bmp", "tif", "webp"])
-def test_a_lossless_file_comes_back_the_same_in_rgb(tmp_path: Path, extension: str) -> None:
-    path = tmp_path / f"a.{extension}"
-    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    write_image(path, picture)
-    np.testing.assert_array_equal(read_image(path), picture)
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+CONFIG: dict[str, Any] = {
+    "name": "m",
+    "backend": "b",
+    "max_batch_size": 1,
+    "input": [{"name": "image", "data_type": "TYPE_UINT8", "dims": ["-1", "-1", "3"]}],  # as gRPC's JSON has it
+    "output": [{"name": "upscaled", "data_type": "TYPE_UINT8", "dims": [-1, -1, 3]}],
+}
 
 
-def test_a_jpeg_is_close_and_red_stays_red(tmp_path: Path) -> None:
-    write_image(tmp_path / "a.jpg", RED)
-    assert read_image(tmp_path / "a.jpg")[0, 0, 0] > 240
-    assert read_image(tmp_path / "a.jpg")[0, 0, 2] < 15
-
-
-def test_grey_becomes_three_channels_and_opaque_alpha_is_dropped(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "grey.png"), np.full((3, 4), 9, np.uint8))
-    assert read_image(tmp_path / "grey.png").shape == (3, 4, 3)
-    cv2.imwrite(str(tmp_path / "rgba.png"), np.full((3, 4, 4), 255, np.uint8))
-    assert read_image(tmp_path / "rgba.png").shape == (3, 4, 3)
-
-
-def test_what_would_be_lost_is_refused(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "deep.png"), np.zeros((3, 4, 3), np.uint16))
-    with pytest.raises(BadImageError, match="16 bits"):
-        read_image(tmp_path / "deep.png")
-    cv2.imwrite(str(tmp_path / "rgba.png"), np.zeros((3, 4, 4), np.uint8))
-    with pytest.raises(BadImageError, match="transparency"):
-        read_image(tmp_path / "rgba.png")
-
-
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    pil = pytest.importorskip("PIL.Image")
-    exif = pil.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    pil.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
-    assert read_image(tmp_path / "turned.jpg").shape == (6, 4, 3)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
-def test_a_file_that_is_no_picture_is_a_bad_image(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(BadImageError, match=r"a\.png"):
-        read_image(tmp_path / "a.png")
-
-
-def test_a_missing_file_and_a_folder_are_bad_images(tmp_path: Path) -> None:
-    with pytest.raises(BadImageError, match="No such file"):
-        read_image(tmp_path / "none.png")
-    with pytest.raises(BadImageError, match="directory"):
-        read_image(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["a", "a.xyz", "a.", "no/such/folder/a.png"])
-def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OutputError, match="Cannot write"):
-        check_extension(tmp_path / name)
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    write_image(tmp_path / "a.jpg", RED)
-    before = (tmp_path / "a.jpg").read_bytes()
-    with pytest.raises(OutputError, match="largest size"):
-        write_image(tmp_path / "a.jpg", np.zeros((1, 70_000, 3), np.uint8))  # JPEG ends at 65,500
-    assert (tmp_path / "a.jpg").read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 1
+def config(**parameters: str) -> dict[str, Any]:
+    return CONFIG | {"parameters": {key: {"string_value": value} for key, value in parameters.items()}}
 
 
 @pytest.mark.parametrize(
-    "image",
+    ("url", "protocol", "expected"),
     [
-        np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((1, 4, 4, 3), np.uint8),
-        np.zeros((0, 4, 3), np.uint8),
-        np.zeros((4, 4, 3), np.float32),
-        [[1, 2, 3]],
-        None,
+        ("localhost", "http", Address("http", "localhost:8000")),
+        ("box", "grpc", Address("grpc", "box:8001")),
+        ("http://box:9/", "http", Address("http", "box:9")),
+        ("grpc://box", "grpc", Address("grpc", "box:8001")),
+        ("https://box/triton/a", "http", Address("http", "box:443", "/triton/a", tls=True)),
+        ("grpcs://box:7", "grpc", Address("grpc", "box:7", tls=True)),
+        ("[::1]", "http", Address("http", "[::1]:8000")),
+        ("[fe80::1%eth0]:9", "http", Address("http", "[fe80::1%eth0]:9")),
     ],
 )
-def test_only_uint8_rgb_with_pixels_is_an_image(image: object) -> None:
-    with pytest.raises(BadImageError, match="uint8"):
-        check_image(image)  # type: ignore[arg-type]
+def test_an_address_is_completed(url: str, protocol: str, expected: Address) -> None:
+    assert address(url, protocol) == expected
 
 
-@pytest.mark.parametrize(
-    ("url", "protocol", "address"),
-    [
-        (None, "http", "localhost:8000"),
-        (None, "grpc", "localhost:8001"),
-        ("box", "grpc", "box:8001"),
-        ("http://box:9/", "http", "box:9"),
-        ("grpc://box", "grpc", "box:8001"),
-    ],
-)
-def test_an_address_is_completed(url: str | None, protocol: str, address: str) -> None:
-    assert host_and_port(url, protocol) == address
+def test_several_servers_are_named_with_commas_or_in_a_list() -> None:
+    assert [str(one) for one in addresses("a:1, b:2", "http")] == ["a:1", "b:2"]
+    assert addresses(["a:1", "b:2"], "http") == addresses("a:1,b:2,", "http")
+    assert [str(one) for one in addresses(None, "grpc")] == ["localhost:8001"]
+
+
+def test_loopback_is_told_from_networks() -> None:
+    assert all(address(url, "http").is_local for url in ("localhost", "127.0.0.2:9", "[::1]:8000"))
+    assert not any(address(url, "http").is_local for url in ("box", "10.0.0.1", "[fe80::1]", "localhost.example:1"))
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"url": "https://box"},
-        {"url": "http://box/path"},
+        {"url": "ftp://box"},
         {"url": "http://box", "protocol": "grpc"},
+        {"url": "grpc://box/path", "protocol": "grpc"},
         {"protocol": "ftp"},
         {"timeout_s": 0},
         {"timeout_s": float("nan")},
         {"timeout_s": 1e10},
         {"url": "localhost:"},
         {"url": "localhost:0"},
+        {"url": "localhost:99999"},
         {"url": "::1"},
         {"url": "a..b:80"},
+        {"url": "a b"},
+        {"url": ","},
+        {"url": "a:8000,http://a:8000"},
+        {"retries": -1},
+        {"headers": {"a b": "c"}},
+        {"headers": {"a": "b\r\nc: d"}},
+        {"token": "a\nb"},
+        {"url": "https://box", "ca_file": "/no/such.pem"},
+        {"url": "grpcs://box", "protocol": "grpc", "ca_file": "/no/such.pem"},
+        {"url": "grpcs://box", "protocol": "grpc", "verify": False},
     ],
 )
-def test_malformed_arguments_are_refused_at_once(arguments: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"http|grpc|protocol|timeout|host:port"):
-        Upscaler(**arguments)  # type: ignore[arg-type]
+def test_malformed_arguments_are_refused_at_once(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"http|grpc|protocol|timeout|host:port|server|twice|retries|header|certif"):
+        Upscaler(**arguments)
+
+
+def test_a_token_is_a_bearer_header_and_is_not_printed() -> None:
+    credentials = Credentials.of(token="secret", headers={"X-Team": "a"})
+    assert credentials.all_headers() == {"Authorization": "Bearer secret", "X-Team": "a"}
+    assert "secret" not in repr(credentials)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +111,16 @@ def test_malformed_arguments_are_refused_at_once(arguments: dict[str, object]) -
         ("400", "Request for unknown model: 'm' is not found", ModelNotFoundError),
         ("StatusCode.UNAVAILABLE", "failed to connect to all addresses", ServerUnreachableError),
         ("StatusCode.UNAVAILABLE", "Request for unknown model: 'm' has no available versions", ModelNotFoundError),
+        ("StatusCode.UNAVAILABLE", "Exceeds maximum queue size", ServerBusyError),
+        ("503", "Exceeds maximum queue size", ServerBusyError),
+        ("429", "slow down", ServerBusyError),
         ("503", "server not ready", ServerNotReadyError),
+        ("502", "Bad Gateway", ServerNotReadyError),
+        ("401", "", AccessDeniedError),
+        ("403", "This API is restricted, expecting header 'key'", AccessDeniedError),
+        ("StatusCode.UNAUTHENTICATED", "no token", AccessDeniedError),
+        ("StatusCode.UNIMPLEMENTED", "Method not found", NotTritonError),
+        ("404", "an exception occurred in the client while decoding the response: Invalid value", NotTritonError),
         ("400", "[request id: <id_unknown>] unexpected shape", RequestRefusedError),
         ("", "something new", RequestRefusedError),
     ],
@@ -165,17 +131,100 @@ def test_every_answer_of_triton_has_one_error(status: str, message: str, expecte
     assert "box:1" in str(error)
 
 
-def test_a_configuration_without_a_scale_is_not_ours() -> None:
-    with pytest.raises(RequestRefusedError, match="scale"):
-        ModelInfo.from_config({"name": "resnet", "parameters": {}})
+def test_a_page_of_html_is_not_quoted_whole() -> None:
+    assert len(str(error_of("400", "<html>" * 1000, "box:1", "m"))) < 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "no usable `scale`"),
+        ({"input": []}, "input is not stated, not image"),
+        ({"output": [{"name": "y"}]}, "output is y, not upscaled"),
+        ({"input": [{"name": "image", "data_type": "TYPE_FP32", "dims": [3, -1, -1]}]}, r"image is FP32 \[3, -1, -1\]"),
+        ({"max_batch_size": 0}, "no batch dimension"),
+        ({"parameters": {"scale": {"string_value": "3"}, "tile": {"string_value": "big"}}}, "make no sense"),
+        ({"parameters": {"scale": {"string_value": "3"}, "halo_px": {"string_value": "-1"}}}, "make no sense"),
+        ({"parameters": {"scale": 3}}, "make no sense"),
+    ],
+)
+def test_a_model_that_is_not_ours_is_told_by_what_differs(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelContractError, match=words):
+        ModelInfo.from_config(CONFIG | changes)
 
 
 def test_a_configuration_is_read_with_what_it_leaves_out() -> None:
-    info = ModelInfo.from_config(
-        {
-            "name": "m",
-            "backend": "b",
-            "parameters": {"scale": {"string_value": "2"}, "precision": {"string_value": "fp16"}},
-        }
-    )
-    assert (info.scale, info.halo_px, info.inference_precision) == (2, None, "fp16")
+    info = ModelInfo.from_config(config(scale="2", precision="fp16"))
+    assert (info.scale, info.halo_px, info.inference_precision, info.instances) == (2, None, "fp16", 1)
+    assert info.limits.max_px * 3 < 64 * 2**20  # Triton's limit on the body of an HTTP request
+
+
+def test_a_configuration_is_read_with_all_it_says() -> None:
+    values = {"scale": "3", "blocks": "16", "filters": "64", "halo_px": "35", "default_halo_px": "9"}
+    values |= {"tile": "640x512", "max_shapes": "1440x1440,1080x1920", "max_lr_pixels": "2073600"}
+    info = ModelInfo.from_config(config(**values) | {"instance_group": [{"count": 2}, {"count": "1"}]})
+    assert (info.tile, info.max_shapes, info.instances) == ((640, 512), ((1440, 1440), (1080, 1920)), 3)
+    assert (info.best_halo_px, info.limits.max_px) == (9, 2_073_600)
+
+
+def test_the_time_out_suits_the_work() -> None:
+    small = ModelInfo("m", 3, blocks=16, filters=64)
+    large = ModelInfo("m", 3, blocks=32, filters=256)
+    assert 60 < small.timeout_s(64 * 64) < 62
+    assert large.timeout_s(512 * 512) > 1000
+    assert large.timeout_s(10**9) == 3600
+    assert large.flop(1) == pytest.approx(76.8e6, rel=0.01)  # the figure of the published network
+    assert ModelInfo("m", 3).timeout_s(10**9) == 60
+
+
+def test_the_output_may_stand_after_options() -> None:
+    args = parse(["upscale", "a.png", "--url", "box:1", "b.png"])
+    assert (args.src, args.dst) == ("a.png", "b.png")
+    assert parse(["upscale", "-", "--tile", "64x32", "-"]).dst == "-"
+    assert parse(["upscale", "a.png", "--tile", "64x32", "--halo", "exact"]).tile == (64, 32)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["upscale"], ["upscale", "a", "b", "c"], ["upscale", "a", "--tile", "x"], ["upscale", "a", "--halo", "all"],
+     ["nothing"], ["upscale", "a", "--nothing"]],
+)  # fmt: skip
+def test_wrong_usage_ends_with_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(arguments)
+    assert ended.value.code == 2
+    assert "usage: edsr" in capsys.readouterr().err
+
+
+def test_every_option_has_help_and_the_help_names_every_exit_code() -> None:
+    text = make_parser().format_help()
+    for code in ("2 wrong usage", "3 bad picture", "9 access denied", "130 interrupted"):
+        assert code in text
+    for command in ("upscale", "info", "doctor"):
+        args = parse([command, *(["a"] if command == "upscale" else [])])
+        assert set(options_of(args)) >= {"token", "headers", "retries", "shared_memory"}
+
+
+def test_a_header_is_a_name_and_a_value() -> None:
+    args = parse(["info", "--header", "X-A: b:c", "--header", "Y:z"])
+    assert options_of(args)["headers"] == {"X-A": "b:c", "Y": "z"}
+    with pytest.raises(ValueError, match="NAME:VALUE"):
+        options_of(parse(["info", "--header", "no"]))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_commands_and_options(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    args = parse(["completion", shell])
+    args.run(args)
+    script = capsys.readouterr().out
+    assert "upscale" in script
+    assert "strip-metadata" in script
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.metadata import version
+
+    with pytest.raises(SystemExit) as ended:
+        parse(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"edsr-client {version('edsr-client')}\n"

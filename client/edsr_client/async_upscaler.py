@@ -1,0 +1,353 @@
+"""AsyncUpscaler: servers, one model, pictures in and pictures out, for asyncio. Upscaler is the same without."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import files
+from .addresses import addresses
+from .errors import EdsrError
+from .files import FileResult, Finishing
+from .model_info import ModelInfo
+from .pictures.decode import DEFAULT_MAX_PIXELS, Picture, decode
+from .pictures.formats import Format, format_named
+from .pictures.planes import Array, check_image, from_planes, to_planes
+from .retrying import RetryPolicy
+from .servers import Servers
+from .tiling import Grid, Shape, Tile, TileLimits, cut
+from .transports import Credentials, Transport, connect
+
+Halo = int | Literal["exact"]
+# Called with the tiles that are done and those there are in all.
+Progress = Callable[[int, int], None]
+MAX_TIMEOUT_S = 86_400.0
+
+
+class AsyncUpscaler:
+    """Upscales pictures on Triton servers, for asyncio. One event loop; any number of tasks.
+
+    Args:
+        url: "host:port" of the server, also "https://host/path"; several with commas between, or a sequence of them.
+            The tiles of a picture are spread over all; all must serve the same weights. Default: localhost.
+        protocol: "http" or "grpc".
+        model: name of the model; by default edsr_x3 if it is ready, else edsr_baseline_x3.
+        timeout_s: longest wait for the answer to one tile, in seconds; None suits it to model and tile.
+        retries: how often a tile is sent again after a lost connection, a server that is not ready or busy.
+        token: bearer token.
+        headers: further headers of every request.
+        ca_file, cert_file, key_file: PEM files for TLS: whom to trust, and the client's own certificate.
+        verify: False trusts any certificate (HTTP only).
+        shared_memory: hand tiles over in system shared memory, where a server is on this machine and allows it.
+        transport: one or several transports instead of connections to `url`; see MockTransport.
+
+    Raises:
+        ValueError: an argument is malformed. Nothing is sent before the first use.
+
+    Example:
+        async with AsyncUpscaler("a:8000,b:8000") as upscaler:
+            large = await upscaler.upscale(small)
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        protocol: str = "http",
+        model: str | None = None,
+        timeout_s: float | None = None,
+        *,
+        retries: int = RetryPolicy.retries,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | Path | None = None,
+        cert_file: str | Path | None = None,
+        key_file: str | Path | None = None,
+        verify: bool = True,
+        shared_memory: bool = False,
+        transport: Transport | Sequence[Transport] | None = None,
+    ) -> None:
+        if timeout_s is not None and not 0 < timeout_s <= MAX_TIMEOUT_S:
+            raise ValueError(f"timeout_s must be more than 0 and at most {MAX_TIMEOUT_S:g} seconds, not {timeout_s!r}")
+        credentials = Credentials.of(token, headers, ca_file, cert_file, key_file, verify)
+        if transport is None:
+            transports: list[Transport] = []
+            transports += [connect(one, credentials, shared_memory) for one in addresses(url, protocol)]
+        else:
+            transports = list(transport) if isinstance(transport, Sequence) else [transport]
+        self._urls = tuple(one.url for one in transports)
+        self._servers = Servers(transports, model, RetryPolicy(retries), timeout_s)
+
+    async def __aenter__(self) -> AsyncUpscaler:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections, give shared memory back."""
+        await self._servers.close()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The servers, as they were named."""
+        return self._urls
+
+    async def model_info(self) -> ModelInfo:
+        """The model in use, asked of the servers once.
+
+        Raises:
+            ServerError: unreachable, not ready, or without the model.
+        """
+        return await self._servers.model()
+
+    async def server_info(self) -> list[dict[str, Any]]:
+        """Of every server `url`, `name`, `version`, `ready`, `models`, and `error`, "" or why it cannot be asked."""
+        return await self._servers.describe()
+
+    async def upscale(
+        self,
+        image: Array,
+        *,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        progress: Progress | None = None,
+    ) -> NDArray[Any]:
+        """Upscale an image of any size. It is cut into tiles where the servers' limits want it, and put together again.
+
+        Args:
+            image: uint8 or uint16; [H, W, 3] RGB, [H, W, 4] RGBA, [H, W] grey or [H, W, 2] grey with alpha.
+            tile: largest tile, LR pixels: a side, or (height, width); by default what suits the servers.
+            halo: LR pixels around every tile whose output is thrown away. "exact" gives what the untiled image would;
+                by default the smallest that was measured to change no pixel by more than one level.
+            progress: called with (tiles done, tiles in all), first with (0, n).
+
+        Returns:
+            The same kind of array, [scale H, scale W, ...].
+
+        Raises:
+            BadImageError: another type or shape, or no pixels.
+            ValueError: a tile over the servers' limits, or with no room for the halo.
+            ServerError: no server can be reached, is ready, or takes it.
+        """
+        check_image(image)
+        model = await self._servers.model()
+        planes = to_planes(image)
+        grid = grid_for(image.shape[:2], model, tile, halo)
+        upscaled = await self._upscale_planes(planes, grid, model.scale, progress)
+        return await asyncio.to_thread(from_planes, image, upscaled, model.scale)
+
+    async def upscale_picture(
+        self,
+        picture: Picture,
+        *,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        progress: Progress | None = None,
+    ) -> Picture:
+        """Upscale every frame of a decoded picture; a frame equal to the one before it is not sent again."""
+        frames: list[Array] = []
+        for index, frame in enumerate(picture.frames):
+            if index and np.array_equal(frame, picture.frames[index - 1]):
+                frames.append(frames[-1])
+                continue
+            frames.append(await self.upscale(frame, tile=tile, halo=halo, progress=progress))
+        return picture.with_frames(frames)
+
+    async def upscale_file(
+        self,
+        src: str | Path,
+        dst: str | Path | None = None,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        frame: int | None = None,
+        progress: Progress | None = None,
+    ) -> FileResult:
+        """Upscale a picture file into another, which appears whole or not at all.
+
+        Args:
+            src: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, with the extra [heif] HEIC.
+            dst: where to; the format follows the extension. Default: SRC_x3.png beside it, for animations SRC_x3.webp.
+            finishing: format, quality, final size, metadata; by default everything is kept.
+            tile, halo, progress: as for `upscale`.
+            max_pixels: larger pictures are refused before they are decoded.
+            frame: take this one of an animation or of several pages, counted from 0.
+
+        Raises:
+            BadImageError: `src` cannot be read.
+            OutputError: `dst` cannot be written, or cannot hold what the picture has. It is then left as it was.
+            ServerError: no server can be reached, is ready, or takes it.
+        """
+        source, finishing = Path(src), finishing or Finishing()
+        if dst is not None:
+            files.check_target(source, Path(dst), finishing)
+        started = time.monotonic()
+        data = await asyncio.to_thread(files.read_file, source)
+        picture = await asyncio.to_thread(decode, data, str(src), max_pixels, frame)
+        model = await self._servers.model()
+        target = Path(dst) if dst is not None else files.default_target(source, picture, finishing, model.scale)
+        format_ = files.check_target(source, target, finishing)
+        content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
+        await asyncio.to_thread(files.write_atomically, target, content)
+        return replace(result, path=str(target), seconds=round(time.monotonic() - started, 3))
+
+    async def upscale_bytes(
+        self,
+        data: bytes,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        frame: int | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[bytes, FileResult]:
+        """Upscale the content of a picture file into that of another: `upscale_file` without files.
+
+        Args:
+            data: content of a picture file.
+            finishing: its `format` is "png" by default, "webp" for animations.
+            tile, halo, max_pixels, frame, progress: as for `upscale_file`.
+
+        Raises:
+            BadImageError, OutputError, ServerError: as `upscale_file`.
+        """
+        finishing, started = finishing or Finishing(), time.monotonic()
+        picture = await asyncio.to_thread(decode, data, "the picture", max_pixels, frame)
+        format_ = format_named(finishing.format or ("webp" if picture.is_animation else "png"))
+        content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
+        return content, replace(result, seconds=round(time.monotonic() - started, 3))
+
+    async def _convert(
+        self,
+        picture: Picture,
+        format_: Format,
+        finishing: Finishing,
+        tile: int | Shape | None,
+        halo: Halo | None,
+        progress: Progress | None,
+    ) -> tuple[bytes, FileResult]:
+        model = await self._servers.model()
+        files.check_result(picture, format_, finishing, model.scale)
+        retries, counter = self._servers.retries, _Counter(progress)
+        upscaled = await self.upscale_picture(picture, tile=tile, halo=halo, progress=counter)
+        content, size, notes = await asyncio.to_thread(files.finish, upscaled, picture, format_, finishing, model.scale)
+        return content, FileResult(
+            path="",
+            format=format_.name,
+            width=size[0],
+            height=size[1],
+            frames=len(picture.frames),
+            tiles=counter.done,
+            retries=self._servers.retries - retries,
+            model=model.name,
+            seconds=0.0,
+            notes=[*picture.notes, *notes],
+        )
+
+    async def _upscale_planes(
+        self, planes: Sequence[NDArray[np.uint8]], grid: Grid, scale: int, progress: Progress | None
+    ) -> list[NDArray[np.uint8]]:
+        """All tiles of all planes, as many at a time as the servers take; the first failure ends the others."""
+        height, width = grid.picture
+        results = [np.empty((height * scale, width * scale, 3), np.uint8) for _ in planes]
+        jobs = [(index, tile) for tile in grid for index in range(len(planes))]
+        waiting, done, total = iter(enumerate(jobs)), 0, len(jobs)
+        name = f"edsr-{uuid.uuid4().hex[:8]}"
+        tell = progress or (lambda _done, _total: None)
+        tell(0, total)
+
+        async def work() -> None:
+            nonlocal done
+            for number, (index, tile) in waiting:
+                await self._upscale_tile(planes[index], results[index], tile, grid.shape, scale, f"{name}-{number}")
+                done += 1
+                tell(done, total)
+
+        workers = [asyncio.ensure_future(work()) for _ in range(min(total, self._servers.slots))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return results
+
+    async def _upscale_tile(
+        self,
+        plane: NDArray[np.uint8],
+        result: NDArray[np.uint8],
+        tile: Tile,
+        shape: Shape,
+        scale: int,
+        request_id: str,
+    ) -> None:
+        window = np.ascontiguousarray(plane[tile.source(shape)][None])
+        answer = await self._servers.infer(window, request_id)
+        result[tile.target(scale)] = answer[0][tile.kept(scale)]
+
+
+class _Counter:
+    """Progress over several frames: how many tiles there were."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress, self._before, self.done = progress, 0, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        if done == 0:
+            self._before = self.done
+        self.done = self._before + done
+        if self._progress:
+            self._progress(self.done, self._before + total)
+
+
+def grid_for(picture: Shape, model: ModelInfo, tile: int | Shape | None, halo: Halo | None) -> Grid:
+    """How a picture of (height, width) is cut for a model.
+
+    Raises:
+        ValueError: as `AsyncUpscaler.upscale`.
+        EdsrError: a halo is needed and the model does not say one.
+    """
+    limits = _tile_limits(model, tile)
+    if limits.takes(*picture):
+        return cut(picture, limits, 0)
+    if halo is None:
+        halo = model.best_halo_px
+    if halo == "exact":
+        halo = model.halo_px
+    if halo is None:
+        raise EdsrError(f"{model.name} does not say its halo (parameter `halo_px`). Name one: halo=... (`--halo`).")
+    if halo < 0:
+        raise ValueError(f"halo must be 'exact' or a number of pixels, not {halo!r}")
+    return cut(picture, limits, halo)
+
+
+def _tile_limits(model: ModelInfo, tile: int | Shape | None) -> TileLimits:
+    if tile is None:
+        if model.tile is None:
+            return model.limits
+        area = min(model.tile[0] * model.tile[1], model.limits.max_px)
+        return TileLimits(area, model.max_shapes)
+    height, width = (tile, tile) if isinstance(tile, int) else tile
+    if height < 1 or width < 1:
+        raise ValueError(f"tile must be a number of pixels, or (height, width), not {tile!r}")
+    if not model.limits.takes(height, width):
+        shapes = " or ".join(f"{h}x{w}" for h, w in model.max_shapes)
+        raise ValueError(
+            f"a tile of {height}x{width} is over what the server takes ({model.limits.max_px:,} pixels"
+            f"{f', within {shapes}' if shapes else ''})"
+        )
+    return TileLimits(model.limits.max_px, ((height, width),))

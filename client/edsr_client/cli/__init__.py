@@ -1,0 +1,5 @@
+"""The command `edsr`."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,152 @@
+"""The command line: what can be said, and its help."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import shtab
+
+from ..pictures.decode import DEFAULT_MAX_PIXELS
+from ..pictures.formats import FORMATS
+from ..retrying import RetryPolicy
+from . import doctor, info, upscale
+
+URL_VARIABLE, TOKEN_VARIABLE = "EDSR_URL", "EDSR_TOKEN"
+EXAMPLES = """\
+examples:
+  edsr upscale photo.jpg                      writes photo_x3.png beside it, metadata kept
+  edsr upscale scan.tif out.tif --url a:8000,b:8000
+  edsr upscale in.png out.webp --quality 90 --max-side 4096 --url gpu-box:8001 --protocol grpc
+  edsr upscale - - --format jpeg < in.jpg > out.jpg
+  edsr info --json
+  edsr doctor
+  eval "$(edsr completion bash)"
+
+exit codes: 0 done, 2 wrong usage, 3 bad picture, 4 cannot write, 5 server unreachable or too slow, 6 not ready or busy,
+7 no such model, 8 request refused, 9 access denied, 130 interrupted
+"""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of a command; ends the process on wrong usage, with exit code 2.
+
+    argparse gives up on `IN --option value OUT`: an optional argument that comes after an option.
+    """
+    parser = make_parser()
+    args, rest = parser.parse_known_args(argv)
+    if len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-")) and getattr(args, "dst", "") is None:
+        args.dst, rest = rest[0], []
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        prog="edsr",
+        description="Super-resolution of pictures by an EDSR model on a Triton server.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"edsr-client {version('edsr-client')}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="count", default=0, help="say what is sent and retried; -vv all")
+    server = _server_options()
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _upscale_command(commands, [server, common])
+    asked = commands.add_parser(
+        "info", parents=[server, common], help="which servers, model, weights, precision and limits"
+    )
+    asked.add_argument("--json", action="store_true", help="machine-readable output")
+    asked.set_defaults(run=info.run)
+    examined = commands.add_parser(
+        "doctor", parents=[server, common], help="is all well with the server, what is slow, what is misconfigured"
+    )
+    examined.add_argument("--json", action="store_true", help="machine-readable output")
+    examined.set_defaults(run=doctor.run)
+    completion = commands.add_parser("completion", parents=[common], help="print a completion script for a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.set_defaults(run=_completion)
+    return parser
+
+
+def _server_options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("server")
+    group.add_argument(
+        "--url",
+        default=os.environ.get(URL_VARIABLE),
+        help=f"host:port, or https://host/path; several with commas (default: ${URL_VARIABLE}, else localhost)",
+    )
+    group.add_argument("--protocol", choices=("http", "grpc"), default="http", help="default: %(default)s")
+    group.add_argument("--model", help="default: edsr_x3 if it is ready, else edsr_baseline_x3")
+    group.add_argument(
+        "--timeout", type=float, metavar="S", help="longest wait for one tile (default: by model and tile)"
+    )
+    group.add_argument(
+        "--retries", type=int, default=RetryPolicy.retries, metavar="N", help="per tile (default: %(default)s)"
+    )
+    group.add_argument(
+        "--token", default=os.environ.get(TOKEN_VARIABLE), help=f"bearer token (better: ${TOKEN_VARIABLE})"
+    )
+    group.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="sent with every request")
+    group.add_argument("--ca-file", metavar="PEM", help="certificates to trust").complete = shtab.FILE  # type: ignore[attr-defined]
+    group.add_argument("--cert-file", metavar="PEM", help="the client's own certificate").complete = shtab.FILE  # type: ignore[attr-defined]
+    group.add_argument("--key-file", metavar="PEM", help="and its key").complete = shtab.FILE  # type: ignore[attr-defined]
+    group.add_argument("--insecure", action="store_true", help="trust any certificate (HTTP only)")
+    group.add_argument(
+        "--shared-memory", action="store_true", help="hand tiles over in shared memory to a server on this machine"
+    )
+    return parser
+
+
+def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("upscale", parents=parents, help="upscale a picture of any size")
+    parser.add_argument("src", metavar="IN", help="a picture, or - for standard input").complete = shtab.FILE
+    parser.add_argument(
+        "dst", metavar="OUT", nargs="?", help="a file, or - for standard output (default: IN_x3.png beside IN)"
+    ).complete = shtab.FILE
+    output = parser.add_argument_group("result")
+    output.add_argument("--format", help=f"{', '.join(FORMATS)} (default: by the name of OUT)")
+    output.add_argument("--quality", type=int, metavar="0-100", help="JPEG, WebP, AVIF, HEIC; 100: lossless WebP, AVIF")
+    output.add_argument("--scale", type=float, help="final size against the input's (default: the model's)")
+    output.add_argument("--max-side", type=int, metavar="PX", help="longest side of the result")
+    output.add_argument("--strip-metadata", action="store_true", help="drop EXIF, XMP, ICC profile and resolution")
+    output.add_argument("--json", action="store_true", help="describe the result as JSON")
+    output.add_argument("-q", "--quiet", action="store_true", help="no progress, no result line")
+    tiles = parser.add_argument_group("tiles and limits")
+    tiles.add_argument(
+        "--tile", type=_tile, metavar="N|HxW", help="largest tile in pixels (default: what the server says)"
+    )
+    tiles.add_argument(
+        "--halo", type=_halo, metavar="N|exact", help="pixels around a tile (default: at most one level off; see docs)"
+    )
+    tiles.add_argument(
+        "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures (%(default)s)"
+    )
+    tiles.add_argument("--frame", type=int, metavar="N", help="take this frame or page, from 0")
+    parser.set_defaults(run=upscale.run)
+
+
+def _tile(text: str) -> int | tuple[int, int]:
+    height, cross, width = text.lower().partition("x")
+    try:
+        return (int(height), int(width)) if cross else int(height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels, nor HEIGHTxWIDTH") from None
+
+
+def _halo(text: str) -> int | str:
+    try:
+        return text if text == "exact" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels, nor `exact`") from None
+
+
+def _completion(args: argparse.Namespace) -> None:
+    print(shtab.complete(make_parser(), args.shell))

@@ -1,0 +1,38 @@
+"""An Upscaler from the command line's options."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..upscaler import Upscaler
+
+
+def upscaler_of(args: argparse.Namespace) -> Upscaler:
+    """Not connected yet.
+
+    Raises:
+        ValueError: an option is malformed.
+    """
+    return Upscaler(args.url, args.protocol, args.model, args.timeout, **options_of(args))
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of Upscaler that say how to connect."""
+    return {
+        "retries": args.retries,
+        "token": args.token,
+        "headers": dict(_header(text) for text in args.header),
+        "ca_file": args.ca_file,
+        "cert_file": args.cert_file,
+        "key_file": args.key_file,
+        "verify": not args.insecure,
+        "shared_memory": args.shared_memory,
+    }
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise ValueError(f"{text!r} is not NAME:VALUE (--header)")
+    return name.strip(), value.strip()

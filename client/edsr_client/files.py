@@ -1,0 +1,175 @@
+"""From a picture file to a picture file: reading, naming, finishing, writing in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from .errors import BadImageError, OutputError
+from .pictures.decode import Picture
+from .pictures.encode import check_fits, encode
+from .pictures.formats import Format, check_available, format_named, format_of
+from .pictures.metadata import Metadata, corrected
+from .pictures.resample import final_size, resize
+
+MAX_SCALE = 16.0
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """What becomes of the upscaled picture.
+
+    Attributes:
+        format: "png", "jpeg", "webp", "tiff", "bmp", "gif", "avif", "heic"; by default what the file's name says.
+        quality: 0 to 100, for the formats that have it; 100 is lossless in WebP and AVIF.
+        scale: final size against the input's, by Lanczos resampling after the network; by default the model's scale.
+        max_side: longest side of the result in pixels.
+        strip_metadata: drop EXIF, XMP, ICC profile and resolution.
+    """
+
+    format: str | None = None
+    quality: int | None = None
+    scale: float | None = None
+    max_side: int | None = None
+    strip_metadata: bool = False
+
+    def __post_init__(self) -> None:
+        if self.format is not None:
+            format_named(self.format)
+        if self.quality is not None and not 0 <= self.quality <= 100:
+            raise ValueError(f"quality must be 0 to 100, not {self.quality!r}")
+        if self.scale is not None and not 0 < self.scale <= MAX_SCALE:
+            raise ValueError(f"scale must be more than 0 and at most {MAX_SCALE:g}, not {self.scale!r}")
+        if self.max_side is not None and self.max_side < 1:
+            raise ValueError(f"max_side must be at least 1 pixel, not {self.max_side!r}")
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What was done with one picture.
+
+    Attributes:
+        path: of the output; "" if there is no file.
+        format: of the output.
+        width, height: of the output, in pixels.
+        frames: of an animation; 1 otherwise.
+        tiles: requests that were answered.
+        retries: requests that had to be sent again.
+        model: name of the model.
+        seconds: from the first byte read to the last written.
+        notes: what could not be kept, in words.
+    """
+
+    path: str
+    format: str
+    width: int
+    height: int
+    frames: int
+    tiles: int
+    retries: int
+    model: str
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a picture file.
+
+    Raises:
+        BadImageError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadImageError(f"Cannot read {path}: {error.strerror}.") from None
+    except ValueError as error:  # a null character in the name
+        raise BadImageError(f"Cannot read {str(path)!r}: {error}.") from None
+
+
+def check_target(src: Path | None, dst: Path, finishing: Finishing) -> Format:
+    """The format to write; everything that can be known to go wrong with `dst` is found before the work.
+
+    Raises:
+        OutputError: unknown format, no such folder, or the input itself.
+    """
+    format_ = format_named(finishing.format) if finishing.format else format_of(dst)
+    check_available(format_)
+    try:
+        if not dst.parent.is_dir():
+            raise OutputError(f"Cannot write {dst}: there is no folder {dst.parent}.")
+        if dst.is_dir():
+            raise OutputError(f"Cannot write {dst}: it is a folder. Name a file in it.")
+        if src is not None and dst.exists() and src.exists() and dst.samefile(src):
+            raise OutputError(f"{dst} is the input itself. Name another output; nothing was changed.")
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise OutputError(f"Cannot write {dst}: {error.strerror}.") from None
+    except ValueError as error:  # a null character in the name
+        raise OutputError(f"Cannot write {str(dst)!r}: {error}.") from None
+    return format_
+
+
+def default_target(src: Path, picture: Picture, finishing: Finishing, model_scale: int) -> Path:
+    """photo.jpg -> photo_x3.png beside it; an animation becomes .webp; a format that was named has its extension."""
+    scale = finishing.scale or model_scale
+    if finishing.format:
+        extension = format_named(finishing.format).extensions[0]
+    else:
+        extension = ".webp" if picture.is_animation else ".png"
+    return src.with_name(f"{src.stem}_x{scale:g}{extension}")
+
+
+def check_result(picture: Picture, format_: Format, finishing: Finishing, model_scale: int) -> None:
+    """Raise OutputError if the format cannot hold what the picture will become; before the work."""
+    size = final_size(picture.size, model_scale, finishing.scale, finishing.max_side)
+    check_fits(picture, size, format_)
+
+
+def finish(
+    upscaled: Picture, low: Picture, format_: Format, finishing: Finishing, model_scale: int
+) -> tuple[bytes, tuple[int, int], list[str]]:
+    """The content of the output file, its (width, height), and notes on what could not be kept.
+
+    Raises:
+        OutputError: it cannot be encoded.
+    """
+    size = final_size(low.size, model_scale, finishing.scale, finishing.max_side)
+    frames = [resize(frame, size) for frame in upscaled.frames]
+    metadata = Metadata() if finishing.strip_metadata else corrected(low.metadata, low.size, size)
+    content, notes = encode(replace(upscaled, frames=frames, metadata=metadata), format_, finishing.quality)
+    return content, size, notes
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all; an existing one is then left as it was.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        _write(path, content)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror}.") from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor, partial = tempfile.mkstemp(prefix=".edsr-", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).chmod(0o666 & ~_umask())
+        Path(partial).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(partial).unlink()
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

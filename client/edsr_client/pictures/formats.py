@@ -1,0 +1,94 @@
+"""The file formats that can be written, and what each can hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import OutputError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes:
+        name: for messages, and `--format`.
+        pillow: Pillow's name of it.
+        extensions: the first is the usual one.
+        alpha, grey, deep, animated: whether it holds transparency, grey as such, 16 bits a channel, several frames.
+        exif, xmp, icc: whether it holds these.
+        quality: the default of the setting from 0 to 100; None if it has none and is lossless.
+        max_side_px: longest side it can hold.
+    """
+
+    name: str
+    pillow: str
+    extensions: tuple[str, ...]
+    alpha: bool = True
+    grey: bool = True
+    deep: bool = False
+    animated: bool = False
+    exif: bool = True
+    xmp: bool = True
+    icc: bool = True
+    quality: int | None = None
+    max_side_px: int = 2**31 - 1
+
+
+FORMATS = {
+    format_.name: format_
+    for format_ in (
+        Format("png", "PNG", (".png", ".apng"), deep=True, animated=True),
+        Format("jpeg", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False, quality=95, max_side_px=65_535),
+        Format("webp", "WEBP", (".webp",), grey=False, animated=True, quality=90, max_side_px=16_383),
+        Format("tiff", "TIFF", (".tif", ".tiff"), deep=True),
+        Format("bmp", "BMP", (".bmp",), alpha=False, exif=False, xmp=False, icc=False),
+        Format("gif", "GIF", (".gif",), animated=True, exif=False, xmp=False, icc=False, max_side_px=65_535),
+        Format("avif", "AVIF", (".avif",), grey=False, quality=80, max_side_px=65_536),
+        Format("heic", "HEIF", (".heic", ".heif"), grey=False, quality=80, max_side_px=16_384),
+    )
+}
+ALIASES = {"jpg": "jpeg", "tif": "tiff", "heif": "heic", "apng": "png"}
+
+
+def format_named(name: str) -> Format:
+    """A format by its name or an alias.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    lower = name.lower().lstrip(".")
+    try:
+        return FORMATS[ALIASES.get(lower, lower)]
+    except KeyError:
+        raise ValueError(f"unknown format {name!r}; known: {', '.join(FORMATS)}") from None
+
+
+def format_of(path: Path) -> Format:
+    """A format by the extension of a file's name.
+
+    Raises:
+        OutputError: it is not known, or there is none.
+    """
+    extension = path.suffix.lower()
+    for format_ in FORMATS.values():
+        if extension in format_.extensions:
+            return format_
+    known = " ".join(extension for format_ in FORMATS.values() for extension in format_.extensions[:1])
+    raise OutputError(
+        f"Cannot write {path}: unknown extension {extension!r}. Known: {known}; or name one with format=... "
+        "(`--format`)."
+    )
+
+
+def check_available(format_: Format) -> None:
+    """Raise OutputError if the library that writes a format is not installed."""
+    from PIL import Image
+
+    from .plugins import register_plugins
+
+    register_plugins()
+    if format_.pillow not in Image.SAVE:
+        extra = " Install edsr-client with its extra [heif]." if format_.name == "heic" else ""
+        raise OutputError(f"{format_.name.upper()} cannot be written with what is installed here.{extra}")

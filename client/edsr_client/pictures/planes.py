@@ -1,0 +1,115 @@
+"""Any image array as the uint8 RGB images that a server upscales, and back; pure.
+
+- Grey is sent as three equal channels and comes back as their mean.
+- Alpha is sent as a grey image of its own. The colour beside it is premultiplied, so that what stands under
+  transparent pixels has no part in the result and edges show no fringe of it; afterwards it is divided out.
+- 16-bit images: see depth.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadImageError
+from .depth import deepen, to_8_bits
+
+# uint8 or uint16
+Array = NDArray[Any]
+Plane = NDArray[np.uint8]
+# Around a pixel whose neighbourhood of this radius (LR pixels) is all opaque, or all transparent, alpha is exact.
+FLAT_RADIUS_PX = 2
+
+
+def check_image(image: object) -> None:
+    """Raise BadImageError unless `image` is uint8 or uint16, [H, W] or [H, W, C] with C of 1 to 4, H and W from 1."""
+    if not isinstance(image, np.ndarray):
+        raise BadImageError(f"An image is a numpy array, uint8 [H, W, 3] RGB, not {type(image).__name__}.")
+    shape_ok = image.ndim == 2 or (image.ndim == 3 and 1 <= image.shape[2] <= 4)
+    if image.dtype not in (np.uint8, np.uint16) or not shape_ok or 0 in image.shape:
+        raise BadImageError(
+            "An image is uint8 or uint16, [H, W, 3] RGB, [H, W, 4] RGBA, [H, W] grey or [H, W, 2] grey with alpha, "
+            f"with at least one pixel, not {image.dtype} {image.shape}."
+        )
+
+
+def to_planes(image: Array) -> list[Plane]:
+    """The uint8 [H, W, 3] images to upscale: one, or two where there is transparency.
+
+    Args:
+        image: uint8 or uint16, [H, W] or [H, W, C] with C of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
+    """
+    return [to_8_bits(plane) for plane in _split(image)]
+
+
+def from_planes(image: Array, upscaled: Sequence[Plane], scale: int) -> Array:
+    """The upscaled image, of the same kind as `image`, from the upscaled planes.
+
+    Args:
+        image: what `to_planes` was given.
+        upscaled: uint8 [scale H, scale W, 3], in the order of `to_planes`.
+    """
+    if image.dtype == np.uint8:
+        planes: Sequence[Array] = upscaled
+    else:
+        lows = [plane.astype(np.uint16, copy=False) for plane in _split(image)]
+        planes = [deepen(low, high, scale) for low, high in zip(lows, upscaled, strict=True)]
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    colour = planes[0] if channels >= 3 else _mean(planes[0])[..., None]
+    if channels in (2, 4):
+        top = np.iinfo(image.dtype).max
+        if len(planes) == 1:  # opaque
+            alpha = np.full(colour.shape[:2], top, image.dtype)
+        else:
+            alpha = _exact_where_flat(_mean(planes[1]), image[..., -1], scale)
+            colour = unpremultiplied(colour, alpha)
+        return np.concatenate([colour, alpha[..., None]], axis=2)
+    return colour[..., 0] if image.ndim == 2 else colour
+
+
+def _split(image: Array) -> list[Array]:
+    """Premultiplied colour, and alpha unless all is opaque; [H, W, 3] in the image's own depth."""
+    if image.ndim == 2:
+        image = image[..., None]
+    has_alpha = image.shape[2] in (2, 4)
+    colour, alpha = (image[..., :-1], image[..., -1:]) if has_alpha else (image, None)
+    planes = [colour]
+    if alpha is not None and (alpha != np.iinfo(image.dtype).max).any():
+        planes = [premultiplied(colour, alpha), alpha]
+    return [np.ascontiguousarray(np.broadcast_to(plane, (*plane.shape[:2], 3))) for plane in planes]
+
+
+def premultiplied(colour: Array, alpha: Array) -> Array:
+    """Colour [H, W, C] times alpha [H, W, 1], in levels of their type, rounded."""
+    top = int(np.iinfo(colour.dtype).max)
+    product = colour.astype(np.uint32) * alpha
+    return np.asarray((product + top // 2) // top, colour.dtype)
+
+
+def unpremultiplied(colour: Array, alpha: Array) -> Array:
+    """Colour divided by alpha; black where alpha is 0."""
+    top = int(np.iinfo(colour.dtype).max)
+    divisor = np.maximum(alpha, 1).astype(np.uint32)[..., None]
+    divided: Array = np.minimum((colour.astype(np.uint32) * top + divisor // 2) // divisor, top).astype(colour.dtype)
+    divided[alpha == 0] = 0
+    return divided
+
+
+def _exact_where_flat(alpha: Array, low: Array, scale: int) -> Array:
+    """What was opaque, or empty, all around stays so to the last level; the network rounds by one now and then."""
+    import cv2
+
+    window = np.ones((2 * FLAT_RADIUS_PX + 1, 2 * FLAT_RADIUS_PX + 1), np.uint8)
+    top = np.iinfo(low.dtype).max
+    opaque, empty = cv2.erode(low, window) == top, cv2.dilate(low, window) == 0
+    alpha[opaque.repeat(scale, axis=0).repeat(scale, axis=1)] = top
+    alpha[empty.repeat(scale, axis=0).repeat(scale, axis=1)] = 0
+    return alpha
+
+
+def _mean(plane: Array) -> Array:
+    """Of the three channels, rounded; [H, W]."""
+    return np.asarray((plane.sum(axis=2, dtype=np.uint32) + 1) // 3, plane.dtype)

@@ -1,0 +1,53 @@
+"""Images to another size, by Lanczos' kernel with antialiasing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .planes import Array, premultiplied, unpremultiplied
+
+
+def final_size(low: tuple[int, int], model_scale: int, scale: float | None, max_side: int | None) -> tuple[int, int]:
+    """(width, height) of the result for a picture of `low` (width, height).
+
+    Args:
+        low: before upscaling.
+        model_scale: what the model multiplies by.
+        scale: what the caller wants instead, None for the same.
+        max_side: longest side allowed, None for any.
+    """
+    factor = model_scale if scale is None else scale
+    width, height = (max(1, round(length * factor)) for length in low)
+    if max_side is not None and max(width, height) > max_side:
+        factor = max_side / max(width, height)
+        width, height = (max(1, round(length * factor)) for length in (width, height))
+    return width, height
+
+
+def resize(image: Array, size: tuple[int, int]) -> Array:
+    """The image, uint8 or uint16 [H, W] or [H, W, C], at `size` (width, height). Alpha is premultiplied meanwhile."""
+    if image.shape[1::-1] == size:
+        return image
+    if image.ndim == 3 and image.shape[2] in (2, 4):
+        colour, alpha = image[..., :-1], image[..., -1:]
+        small_alpha = _resize_channels(alpha, size)
+        small = _resize_channels(premultiplied(colour, alpha), size)
+        return np.concatenate([unpremultiplied(small, small_alpha[..., 0]), small_alpha], axis=2)
+    resized = _resize_channels(image if image.ndim == 3 else image[..., None], size)
+    return resized if image.ndim == 3 else resized[..., 0]
+
+
+def _resize_channels(image: Array, size: tuple[int, int]) -> NDArray[Any]:
+    from PIL import Image
+
+    channels = []
+    for index in range(image.shape[2]):
+        channel = np.ascontiguousarray(image[..., index])
+        deep = channel.dtype == np.uint16
+        source = Image.fromarray(channel.astype(np.float32) if deep else channel)
+        resized = np.asarray(source.resize(size, Image.Resampling.LANCZOS))
+        channels.append(np.clip(np.rint(resized), 0, 65535).astype(np.uint16) if deep else resized)
+    return np.stack(channels, axis=2)

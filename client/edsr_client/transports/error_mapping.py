@@ -1,0 +1,72 @@
+"""The one place where what tritonclient, gRPC and sockets report becomes an error of this package."""
+
+from __future__ import annotations
+
+from ..errors import (
+    AccessDeniedError,
+    EdsrError,
+    ModelNotFoundError,
+    NotTritonError,
+    RequestRefusedError,
+    ServerBusyError,
+    ServerNotReadyError,
+    ServerTimeoutError,
+    ServerUnreachableError,
+)
+
+DENIED = ("401", "403", "statuscode.unauthenticated", "statuscode.permission_denied")
+BUSY = ("exceeds maximum queue size", "too many requests", "resource exhausted")
+# Of proxies and of Triton on its way up or down.
+NOT_READY = ("not ready", "server is stopping", "server exiting", "bad gateway", "gateway timeout")
+# tritonclient's words for an answer that is not JSON.
+NO_JSON = "an exception occurred in the client while decoding the response"
+LONGEST_QUOTE = 300
+
+
+def error_of(status: str, message: str, url: str, model: str) -> EdsrError:
+    """The typed error for an HTTP or gRPC status and the server's words."""
+    status, text = status.lower(), " ".join(message.split())
+    lower = text.lower()
+    quoted = text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + " ..."
+    if status in DENIED:
+        return AccessDeniedError(
+            f"{url} refuses access ({status.removeprefix('statuscode.')}). Give credentials: token=... or headers=... "
+            "(`--token`, `--header`, $EDSR_TOKEN)."
+        )
+    if "deadline" in status or "deadline exceeded" in lower or "timed out" in lower:
+        return timed_out(url)
+    if status in ("429", "statuscode.resource_exhausted") or any(words in lower for words in BUSY):
+        return ServerBusyError(f"{url} has too many requests waiting: {quoted}. Try again in a moment.")
+    if "unknown model" in lower or ("not found" in lower and "model" in lower):
+        return ModelNotFoundError(f"{url} does not serve {model!r}: {quoted}. `edsr info` lists what it serves.")
+    if status in ("502", "503", "504") or any(words in lower for words in NOT_READY):
+        return ServerNotReadyError(f"{url} is not ready ({quoted}). Try again in a moment.")
+    if status == "statuscode.unavailable":  # gRPC's own: no address, no connection, connection lost
+        return unreachable(url, quoted)
+    if NO_JSON in lower or status == "statuscode.unimplemented":
+        return not_triton(url, f"status {status}")
+    return RequestRefusedError(f"{url} refused the request: {quoted}")
+
+
+def unreachable(url: str, reason: str) -> ServerUnreachableError:
+    """No connection, or a lost one."""
+    return ServerUnreachableError(
+        f"No Triton server answers at {url} ({reason}). Start one with `make serve`, or name it with --url."
+    )
+
+
+def not_triton(url: str, reason: str) -> NotTritonError:
+    """An answer that makes no sense."""
+    reason = " ".join(reason.split())[:LONGEST_QUOTE]
+    return NotTritonError(
+        f"What answers at {url} is not a Triton server ({reason}). Name the right port with --url: 8000 is Triton's "
+        "for HTTP, 8001 for gRPC (--protocol grpc)."
+    )
+
+
+def timed_out(url: str) -> ServerTimeoutError:
+    """No answer in time."""
+    return ServerTimeoutError(
+        f"{url} did not answer in time. Send smaller tiles (tile=..., `--tile`), or wait longer (timeout_s=..., "
+        "`--timeout`)."
+    )
