@@ -19,9 +19,10 @@ from .addresses import addresses
 from .errors import EdsrError
 from .files import FileResult, Finishing
 from .model_info import ModelInfo
+from .pictures.alpha import Array
 from .pictures.decode import DEFAULT_MAX_PIXELS, Picture, decode
 from .pictures.formats import Format, format_named
-from .pictures.planes import Array, check_image, from_planes, to_planes
+from .pictures.planes import check_image, from_planes, to_planes
 from .retrying import RetryPolicy
 from .servers import Servers
 from .tiling import Grid, Shape, Tile, TileLimits, cut

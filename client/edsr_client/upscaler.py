@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from .async_upscaler import AsyncUpscaler, Halo, Progress
 from .files import FileResult, Finishing
 from .model_info import ModelInfo
+from .pictures.alpha import Array
 from .pictures.decode import DEFAULT_MAX_PIXELS, Picture
-from .pictures.planes import Array
 from .retrying import RetryPolicy
 from .tiling import Shape
 from .transports import Transport

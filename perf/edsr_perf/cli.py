@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from . import halo_page
 from .halo import HaloError, as_json, measure, smallest_good
 from .machine import machine
+from .tiled import measure_tiled
 
 HALOS_PX = (0, 2, 4, 6, 8, 9, 10, 11, 12, 14, 16, 20, 24, 28, 32)
 PHOTOGRAPHS = Path("models/training/held-out")
@@ -28,6 +30,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     halo.add_argument("--model", default="edsr_baseline_x3")
     halo.add_argument("--render-only", action="store_true", help="render the page from the figures that are kept")
     halo.set_defaults(run=_halo)
+    tiled = commands.add_parser("tiled", help="a large tiled picture against the server's own throughput")
+    tiled.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
+    tiled.add_argument("--url", help="host:port of a server (default: localhost)")
+    tiled.add_argument("--protocol", choices=("http", "grpc"), default="http")
+    tiled.add_argument("--side", type=int, default=2048, help="of the picture, LR pixels")
+    tiled.add_argument("--tile", type=int, default=512)
+    tiled.add_argument("--rounds", type=int, default=5)
+    tiled.set_defaults(run=_tiled)
+    sheet = commands.add_parser("contact-sheet", help="every kind of picture, before and after: docs/pictures.png")
+    sheet.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
+    sheet.add_argument("--url", help="host:port of a server (default: localhost)")
+    sheet.set_defaults(run=_contact_sheet)
     args = parser.parse_args(argv)
     return int(args.run(args))
 
@@ -68,6 +82,41 @@ def _measured(args: argparse.Namespace, built: Path) -> dict[str, object]:
         "errors": as_json(errors),
         "machine": machine(),
     }
+
+
+def _tiled(args: argparse.Namespace) -> int:
+    from edsr_client import EdsrError, Upscaler
+
+    picture = np.random.default_rng(0).integers(0, 256, (args.side, args.side, 3), dtype=np.uint8)
+    try:
+        with Upscaler(args.url, args.protocol) as upscaler:
+            run = measure_tiled(upscaler, picture, args.tile, args.rounds, lambda line: print(line, flush=True))
+            model = upscaler.model_info()
+    except EdsrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    results = args.root / "perf" / "results" / f"tiled-{model.name}-{args.protocol}.json"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"model": model.name, "precision": model.inference_precision, "protocol": args.protocol}
+    results.write_text(json.dumps({**facts, **asdict(run), "machine": machine()}, indent=1) + "\n", "utf-8")
+    print(f"{run.share:.1%} of the server's throughput on the same tiles ({run.tiles} of {run.tile}); wrote {results}")
+    return 0
+
+
+def _contact_sheet(args: argparse.Namespace) -> int:
+    from edsr_client import EdsrError, Upscaler
+
+    from .contact_sheet import make
+
+    target = args.root / "docs" / "pictures.png"
+    try:
+        with Upscaler(args.url) as upscaler:
+            make(upscaler, args.root / "demo" / "photograph.png", target)
+    except EdsrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"wrote {target}")
+    return 0
 
 
 def photographs(folder: Path) -> list[NDArray[np.uint8]]:

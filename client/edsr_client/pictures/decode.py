@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadImageError, EdsrError, ImageTooLargeError
+from .alpha import Array
 from .metadata import Metadata, read_metadata
-from .planes import Array
 from .plugins import register_plugins
 
 if TYPE_CHECKING:

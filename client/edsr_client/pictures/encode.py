@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import OutputError
+from .alpha import Array
 from .decode import Picture
 from .deep_png import encode_deep_png
 from .depth import to_8_bits
 from .formats import Format, check_available
 from .metadata import Metadata
-from .planes import Array
 from .tiff import encode_tiff
 
 if TYPE_CHECKING:

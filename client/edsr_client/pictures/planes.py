@@ -1,27 +1,22 @@
 """Any image array as the uint8 RGB images that a server upscales, and back; pure.
 
 - Grey is sent as three equal channels and comes back as their mean.
-- Alpha is sent as a grey image of its own. The colour beside it is premultiplied, so that what stands under
-  transparent pixels has no part in the result and edges show no fringe of it; afterwards it is divided out.
+- Alpha is sent as a grey image of its own, the colour beside it with what is not seen filled in: see alpha.py.
 - 16-bit images: see depth.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadImageError
+from .alpha import Array, exact_where_flat, extended
 from .depth import deepen, to_8_bits
 
-# uint8 or uint16
-Array = NDArray[Any]
 Plane = NDArray[np.uint8]
-# Around a pixel whose neighbourhood of this radius (LR pixels) is all opaque, or all transparent, alpha is exact.
-FLAT_RADIUS_PX = 2
 
 
 def check_image(image: object) -> None:
@@ -64,50 +59,22 @@ def from_planes(image: Array, upscaled: Sequence[Plane], scale: int) -> Array:
         if len(planes) == 1:  # opaque
             alpha = np.full(colour.shape[:2], top, image.dtype)
         else:
-            alpha = _exact_where_flat(_mean(planes[1]), image[..., -1], scale)
-            colour = unpremultiplied(colour, alpha)
+            alpha = exact_where_flat(_mean(planes[1]), image[..., -1], scale)
+            colour = np.where(alpha[..., None] > 0, colour, np.zeros_like(colour))
         return np.concatenate([colour, alpha[..., None]], axis=2)
     return colour[..., 0] if image.ndim == 2 else colour
 
 
 def _split(image: Array) -> list[Array]:
-    """Premultiplied colour, and alpha unless all is opaque; [H, W, 3] in the image's own depth."""
+    """The colour, and alpha unless all is opaque; [H, W, 3] in the image's own depth."""
     if image.ndim == 2:
         image = image[..., None]
     has_alpha = image.shape[2] in (2, 4)
     colour, alpha = (image[..., :-1], image[..., -1:]) if has_alpha else (image, None)
     planes = [colour]
     if alpha is not None and (alpha != np.iinfo(image.dtype).max).any():
-        planes = [premultiplied(colour, alpha), alpha]
+        planes = [extended(colour, alpha), alpha]
     return [np.ascontiguousarray(np.broadcast_to(plane, (*plane.shape[:2], 3))) for plane in planes]
-
-
-def premultiplied(colour: Array, alpha: Array) -> Array:
-    """Colour [H, W, C] times alpha [H, W, 1], in levels of their type, rounded."""
-    top = int(np.iinfo(colour.dtype).max)
-    product = colour.astype(np.uint32) * alpha
-    return np.asarray((product + top // 2) // top, colour.dtype)
-
-
-def unpremultiplied(colour: Array, alpha: Array) -> Array:
-    """Colour divided by alpha; black where alpha is 0."""
-    top = int(np.iinfo(colour.dtype).max)
-    divisor = np.maximum(alpha, 1).astype(np.uint32)[..., None]
-    divided: Array = np.minimum((colour.astype(np.uint32) * top + divisor // 2) // divisor, top).astype(colour.dtype)
-    divided[alpha == 0] = 0
-    return divided
-
-
-def _exact_where_flat(alpha: Array, low: Array, scale: int) -> Array:
-    """What was opaque, or empty, all around stays so to the last level; the network rounds by one now and then."""
-    import cv2
-
-    window = np.ones((2 * FLAT_RADIUS_PX + 1, 2 * FLAT_RADIUS_PX + 1), np.uint8)
-    top = np.iinfo(low.dtype).max
-    opaque, empty = cv2.erode(low, window) == top, cv2.dilate(low, window) == 0
-    alpha[opaque.repeat(scale, axis=0).repeat(scale, axis=1)] = top
-    alpha[empty.repeat(scale, axis=0).repeat(scale, axis=1)] = 0
-    return alpha
 
 
 def _mean(plane: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .planes import Array, premultiplied, unpremultiplied
+from .alpha import Array, premultiplied, unpremultiplied
 
 
 def final_size(low: tuple[int, int], model_scale: int, scale: float | None, max_side: int | None) -> tuple[int, int]:
