@@ -256,6 +256,16 @@ def test_broken_exif_and_profiles_are_dropped_and_said() -> None:
     assert not opened(answer).getexif()
 
 
+@pytest.mark.parametrize("resolution", [(0, 0), (1, 0), (0, 5)])
+def test_a_resolution_that_is_no_number_does_not_matter(resolution: tuple[int, int]) -> None:
+    data = exif().replace((300).to_bytes(4, "big") + b"\0\0\0\1", b"".join(n.to_bytes(4, "big") for n in resolution))
+    assert data != exif()
+    answer, _ = upscale(encoded(PHOTO, "JPEG", exif=data), format="jpeg")
+    kept = opened(answer).getexif()
+    assert kept[MAKE] == "Camera"
+    assert X_RESOLUTION not in kept
+
+
 def test_what_a_format_cannot_hold_is_said() -> None:
     content = encoded(PHOTO, "JPEG", exif=exif(), icc_profile=profile(), xmp=XMP)
     _, result = upscale(content, format="bmp")

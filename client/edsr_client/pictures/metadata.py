@@ -3,6 +3,7 @@ wrong."""
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from dataclasses import dataclass, replace
@@ -91,6 +92,7 @@ def _read_exif(image: PillowImage, notes: list[str]) -> tuple[bytes | None, int]
             exif = _loaded(image.info.get("exif") or b"")
             orientation = exif.get(ORIENTATION, 1)
         content = _made_of(*_described(exif))
+        _corrected_exif(content, image.size, (1.0, 1.0))  # what cannot be corrected is found now, not after the work
     except Exception:  # Pillow raises whatever its parser stumbled over
         notes.append("the EXIF data is broken and was dropped")
         return None, 1
@@ -103,7 +105,9 @@ def _corrected_exif(content: bytes | None, size: tuple[int, int], factors: tuple
     main, details = _described(_loaded(content))
     for tag, factor in ((X_RESOLUTION, factors[0]), (Y_RESOLUTION, factors[1])):
         if tag in main:
-            main[tag] = _rational(float(main[tag]) * factor)
+            value = float(main.pop(tag)) * factor
+            if 0 < value < math.inf:  # 0/0 stands in real files
+                main[tag] = _rational(value)
     for tag, length in ((PIXEL_X, size[0]), (PIXEL_Y, size[1])):
         if tag in details.get(EXIF_IFD, {}):
             details[EXIF_IFD][tag] = length
