@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,15 @@ class Model:
                 f"{graph.path} has sha256 {graph.sha256}, but models.toml promises {self.sha256} for {self.name}. "
                 "Restore the file, or correct the table if the new graph is meant."
             )
-        found = (len(graph.network.blocks), graph.network.filters, graph.network.scale)
+        network = graph.network
+        self.check_network({"blocks": len(network.blocks), "filters": network.filters, "scale": network.scale})
+
+    def check_network(self, network: Mapping[str, Any]) -> None:
+        """Raise CatalogueError unless blocks, filters and scale are this table's; `network`: a sidecar's facts."""
+        found = (network["blocks"], network["filters"], network["scale"])
         if found != (self.blocks, self.filters, self.scale):
             raise CatalogueError(
-                f"{graph.path} has (blocks, filters, scale) {found}, but models.toml says "
+                f"{self.graph} has (blocks, filters, scale) {found}, but models.toml says "
                 f"{(self.blocks, self.filters, self.scale)} for {self.name}. Correct the table."
             )
 

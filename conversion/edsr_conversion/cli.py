@@ -171,6 +171,8 @@ def _convert(path: Path, out: Path, name: str, listed: Model | None = None) -> N
     digest = hashlib.sha256(read_bytes(path)).hexdigest()
     # Without TensorFlow, whose import takes longer than all the rest.
     if (listed is None or digest == listed.sha256) and (existing := up_to_date(digest, out, name)):
+        if listed is not None:
+            listed.check_network(existing.sidecar["network"])
         print(f"{name}: {existing.model} is up to date")
         return
     _step(f"reading {path}")

@@ -91,6 +91,22 @@ def test_a_listed_graph_that_was_changed_is_refused(run: Run, repository: Path) 
     assert not (repository / "model_repository").exists()
 
 
+def test_a_table_changed_after_the_conversion_is_refused_as_before_it(run: Run, repository: Path) -> None:
+    path, right = repository / "models" / "models.toml", repository / "models" / "right.toml"
+    shutil.copy2(path, right)
+    wrong = path.read_text("utf-8").replace("blocks = 1", "blocks = 2", 1)
+    path.write_text(wrong, "utf-8")
+    before = run("edsr_conversion", "onnx")
+    shutil.copy2(right, path)
+    assert run("edsr_conversion", "onnx").returncode == 0
+    path.write_text(wrong, "utf-8")
+    for command in (("onnx",), ("engines", "--gpu", "t4", "--model", "tiny"), ("precision",)):
+        after = run("edsr_conversion", *command)
+        assert_one_line_error(after, 3, "has (blocks, filters, scale) (1, 8, 3), but models.toml says (2, 8, 3)")
+        assert after.stderr.splitlines()[-1] == before.stderr.splitlines()[-1]
+    assert not list((repository / "model_repository").glob("tiny/1/*.plan"))
+
+
 def test_errors_are_one_line_with_an_exit_code_and_leave_nothing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.pb").write_bytes(b"hello")
     before = sorted(tmp_path.iterdir())

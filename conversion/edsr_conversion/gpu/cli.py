@@ -214,8 +214,7 @@ def _engines_of(
     device = next((d.name for d in toolbox.devices if is_card(d, card)), "") if flavour == TENSORRT else ""
     print(f"{card.name}: {flavour} {versions[flavour]}, compute capability {card.compute_capability}")
     for model in models:
-        folder = args.root / "model_repository" / model.name / "1"
-        onnx = derive(folder, args.precision, _step)
+        onnx = _derived(args, model)
         plan = make_plan(card, repository.network_size(model), args.precision)
         name = f"{model.name} for {card.key}"
         with _progress_bar(name) as progress:
@@ -279,7 +278,7 @@ def _verify(args: argparse.Namespace) -> None:
         folder = args.root / "model_repository" / model.name / "1"
         flavour = args.flavour if args.flavour != AUTO else _built_flavour(folder, card, args.precision)
         plan = make_plan(card, repository.network_size(model), args.precision)
-        onnx = derive(folder, args.precision, _step)
+        onnx = _derived(args, model)
         print(verify(onnx, plan, flavour, toolbox, args.repeat, _step))
 
 
@@ -290,7 +289,7 @@ def _built_flavour(folder: Path, card: Card, precision: str) -> str:
 
 def _precision(args: argparse.Namespace) -> None:
     for model in _built_models(args):
-        derived = derive(args.root / "model_repository" / model.name / "1", args.precision, _step)
+        derived = _derived(args, model)
         print(f"{model.name}: {derived.path} {'written' if derived.built else 'is up to date'}")
 
 
@@ -301,7 +300,7 @@ def _container_check(args: argparse.Namespace) -> None:
     for model in catalogue.select(catalogue.load_models(args.root), args.model or ["edsr_baseline_x3"]):
         folder = args.root / "model_repository" / model.name / "1"
         plan = make_plan(card, repository.network_size(model), args.precision)
-        onnx = derive(folder, args.precision, _step)
+        onnx = _derived(args, model)
         sidecar = check_artefact(*paths(folder, plan, TENSORRT), onnx, plan, TENSORRT)
         if mismatch := check_release(sidecar["version"], args.release):
             raise EngineError(
@@ -344,6 +343,13 @@ def _built_models(args: argparse.Namespace) -> list[Model]:
     if not built:
         raise CatalogueError("No model is converted to ONNX yet. Run `make onnx`.")
     return built
+
+
+def _derived(args: argparse.Namespace, model: Model) -> Derived:
+    """The ONNX file of the precision asked for, of the network that the model's table describes."""
+    onnx = derive(args.root / "model_repository" / model.name / "1", args.precision, _step)
+    model.check_network(onnx.sidecar["network"])
+    return onnx
 
 
 def _step(text: str) -> None:
