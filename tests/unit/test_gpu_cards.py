@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,22 @@ def test_a_card_nobody_listed_is_described_and_can_be_listed(
     assert card.fp32_tflops == pytest.approx(2 * 5120 * 1.56e-3, rel=0.01)
     assert card.bandwidth_gb_s == pytest.approx(448, rel=0.01)
     assert load_cards(catalogue(as_toml(card)))[card.key] == card
+
+
+def test_a_listed_card_with_more_memory_than_the_driver_reports_is_another(cards: dict[str, Card]) -> None:
+    """The RTX 3060 with 8 GB bears the name of the one with 12; what a driver keeps for itself does not count."""
+    card = cards["rtx-3060"]
+    twelve = Device(0, card.nvml_names[0], "8.6", card.vram_mib - 300, 3584, 1777, 7501, 192, 4, 16, "580.65")
+    eight = replace(twelve, vram_mib=8192)
+    assert detect(cards.values(), (twelve,)) is card
+    assert is_card(twelve, card)
+    assert not is_card(eight, card)
+    other = detect(cards.values(), (eight,))
+    assert (other.key, other.vram_mib) == ("rtx-3060-8gb", 8192)
+    assert other.source.startswith("read from the driver")
+    own = replace(card, key="mine", vram_mib=8192)
+    assert detect([*cards.values(), own], (eight,)) is own
+    assert detect([*cards.values(), replace(own, vram_mib=12288)], (twelve,)).key == "mine"
 
 
 @pytest.mark.parametrize("key", ["t4", "a100-40gb", "h100", "rtx-4090", "rtx-5090", "b200"])

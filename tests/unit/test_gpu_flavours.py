@@ -44,7 +44,7 @@ def test_a_card_that_cannot_be_built_for_here_comes_with_the_command(card: str, 
 
 
 def test_another_card_than_the_one_named_is_refused() -> None:
-    with pytest.raises(CardError, match=r"has Tesla T4 \(7.5\), not NVIDIA H100"):
+    with pytest.raises(CardError, match=r"has Tesla T4 \(7.5, 15,360 MiB\), not NVIDIA H100"):
         choose(TENSORRT, CARDS["h100"], Toolbox("11.1", "1.7", (T4,)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def engine(tmp_path: Path) -> Callable[..., Path]:
             "engine": {"sha256": hashlib.sha256(b"plan").hexdigest()},
             "source": {"sha256": "a" * 64},
             "onnx": {"file": "model.fp16.onnx", "sha256": hashlib.sha256(b"onnx").hexdigest()},
-            "plan": {"profiles": [{"max": [1, 96, 96, 3]}]},
+            "plan": {"profiles": [{"max": [1, 96, 96, 3]}], "vram_bytes": 15360 * 2**20},
             "version": "1.7",
             "card": {"key": "t4", "name": "NVIDIA T4", "compute_capability": "7.5", "driver_names": ["Tesla T4"]},
         } | changes
@@ -204,3 +205,5 @@ def test_auto_is_the_card_whose_engine_is_there(engine: Callable[..., Path]) -> 
         card_key("auto", repository, [])
     with pytest.raises(NothingToServeError, match="No engine was built for NVIDIA L4"):
         card_key("auto", repository, [Device(0, "NVIDIA L4", "8.9", 23034)])
+    with pytest.raises(NothingToServeError, match="No engine was built for Tesla T4"):
+        card_key("auto", repository, [replace(T4, vram_mib=8192)])  # planned for more memory than this one has

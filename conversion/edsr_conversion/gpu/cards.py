@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -117,11 +116,6 @@ def normalise(name: str) -> str:
     """A card's key from its name in any spelling: lower case, hyphens, without the maker's name."""
     key = re.sub(r"[\s_]+", "-", name.strip().lower())
     return re.sub(r"^(nvidia-|tesla-|geforce-)+", "", key)
-
-
-def by_driver_name(cards: Iterable[Card], name: str) -> Card | None:
-    """The card the driver calls `name`."""
-    return next((card for card in cards if name in card.nvml_names), None)
 
 
 def _read(path: Path) -> dict[str, Card]:

@@ -32,8 +32,9 @@ class Toolbox:
 
 
 def is_card(device: Device, card: Card) -> bool:
-    """Whether a GPU is the card named: by the driver's name and by compute capability."""
-    return device.name in card.nvml_names and device.compute_capability == card.compute_capability
+    """Whether a GPU is the card named: by the driver's name, compute capability, and no clearly smaller memory."""
+    same = device.name in card.nvml_names and device.compute_capability == card.compute_capability
+    return same and device.has_memory_of(card.vram_mib)
 
 
 def load(flavour: str) -> ModuleType | None:
@@ -112,10 +113,10 @@ def _check_tensorrt(card: Card, toolbox: Toolbox) -> None:
             "TensorRT builds an engine on the card itself, and this machine has no NVIDIA GPU.\n" + elsewhere(card)
         )
     if not any(is_card(device, card) for device in toolbox.devices):
-        here = ", ".join(f"{device.name} ({device.compute_capability})" for device in toolbox.devices)
+        here = ", ".join(f"{d.name} ({d.compute_capability}, {d.vram_mib:,} MiB)" for d in toolbox.devices)
         raise CardError(
-            f"This machine has {here}, not {card.name} ({card.compute_capability}): an engine is built on the card it "
-            f"is for. Run `make engines GPU=auto FLAVOUR={TENSORRT}` for the card that is here."
+            f"This machine has {here}, not {card.name} ({card.compute_capability}, {card.vram_mib:,} MiB): an engine "
+            f"is built on the card it is for. Run `make engines GPU=auto FLAVOUR={TENSORRT}` for the card that is here."
         )
     if not toolbox.tensorrt:
         raise CannotBuildHereError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from edsr_serving.gpu.devices import Device
 
 from ..errors import CardError
-from .cards import Card, by_driver_name, normalise
+from .cards import Card, normalise
 
 # FP16 with FP32 accumulation in units of plain FP32, by compute capability: the smallest among the cards of each, so
 # that a card nobody listed is not promised too much. Derived from NVIDIA's architecture whitepapers.
@@ -21,17 +21,24 @@ PCIE_GB_S_PER_LANE = {1: 0.2, 2: 0.4, 3: 0.75, 4: 1.5, 5: 3.1, 6: 6.2}
 def detect(cards: Iterable[Card], found: tuple[Device, ...]) -> Card:
     """The card of this machine: from the catalogue if it is listed, else described from what the driver tells.
 
+    The driver gives several cards the same name: a listed one with clearly more memory is another. Where several fit,
+    the last is taken, for cards of one's own stand after the others.
+
     Raises:
         CardError: no GPU.
     """
     if not found:
         raise CardError("GPU=auto: this machine has no NVIDIA GPU, or no driver. Name a card: `make gpus` lists them.")
-    device = found[0]
-    return by_driver_name(cards, device.name) or described(device)
+    device, listed = found[0], list(cards)
+    fitting = [card for card in listed if device.name in card.nvml_names and device.has_memory_of(card.vram_mib)]
+    return fitting[-1] if fitting else described(device, {card.key for card in listed})
 
 
-def described(device: Device) -> Card:
-    """A card nobody listed. Peaks follow from cores and clocks; fp16 is the least its architecture has."""
+def described(device: Device, taken: Collection[str] = ()) -> Card:
+    """A card nobody listed. Peaks follow from cores and clocks; fp16 is the least its architecture has.
+
+    Its key is none of those `taken`: another card of the same name has its memory in the key.
+    """
     fp32 = 2 * device.cores * device.max_sm_mhz * 1e6 / 1e12
     major, _ = device.compute_capability.split(".")
     factor = FP16_PER_FP32.get(device.compute_capability, 2.0 if int(major) >= 7 else 1.0)
@@ -39,7 +46,7 @@ def described(device: Device) -> Card:
     bandwidth = 2 * device.max_memory_mhz * 1e6 * device.bus_bits / 8 / 1e9
     lane = PCIE_GB_S_PER_LANE.get(device.pcie_generation, PCIE_GB_S_PER_LANE[3])
     return Card(
-        key=re.sub(r"[^a-z0-9.-]", "", normalise(device.name)),
+        key=_key(device, taken),
         name=device.name,
         nvml_names=(device.name,),
         compute_capability=device.compute_capability,
@@ -52,6 +59,12 @@ def described(device: Device) -> Card:
         int8_tops=round(fp32 * factor * 2, 2),
         source=f"read from the driver ({device.driver}): cores and clocks; tensor rates are the architecture's least",
     )
+
+
+def _key(device: Device, taken: Collection[str]) -> str:
+    key = re.sub(r"[^a-z0-9.-]", "", normalise(device.name))
+    names = (key, f"{key}-{round(device.vram_mib / 1024)}gb", f"{key}-{device.vram_mib}mib")
+    return next((name for name in names if name not in taken), names[-1])
 
 
 def as_toml(card: Card) -> str:

@@ -54,8 +54,10 @@ def verify(
     """
     device = next((d for d in toolbox.devices if is_card(d, plan.card)), None)
     if device is None:
-        here = ", ".join(d.name for d in toolbox.devices) or "no NVIDIA GPU"
-        raise CardError(f"Verifying needs {plan.card.name} itself; this machine has {here}.")
+        here = ", ".join(f"{d.name} ({d.vram_mib:,} MiB)" for d in toolbox.devices) or "no NVIDIA GPU"
+        raise CardError(
+            f"Verifying needs {plan.card.name} itself ({plan.card.vram_mib:,} MiB); this machine has {here}."
+        )
     path, sidecar_path = paths(onnx.path.parent, plan, flavour)
     sidecar = check_artefact(path, sidecar_path, onnx, plan, flavour)
     from edsr_serving.gpu.host import CudaError

@@ -45,8 +45,9 @@ def card_key(name: str, repository: Path, cards: Sequence[Device]) -> str:
         raise InstallationError(NO_GPU)
     for sidecar in sorted(repository.glob("*/1/*-rtx.json")):
         try:
-            built_for = json.loads(sidecar.read_text(encoding="utf-8"))["card"]
-            if cards[0].name in built_for["driver_names"]:
+            engine = json.loads(sidecar.read_text(encoding="utf-8"))
+            built_for, vram_mib = engine["card"], engine["plan"]["vram_bytes"] // 2**20
+            if cards[0].name in built_for["driver_names"] and cards[0].has_memory_of(vram_mib):
                 return str(built_for["key"])
         except (OSError, ValueError, KeyError, TypeError):
             continue

@@ -8,6 +8,9 @@ from typing import Any
 
 from ..errors import InstallationError
 
+# Drivers differ by a few hundred MiB in what they report of one card; another card of the same name lacks more.
+LEAST_MEMORY = 0.9
+
 
 @dataclass(frozen=True)
 class Device:
@@ -24,6 +27,10 @@ class Device:
     pcie_generation: int = 3
     pcie_lanes: int = 16
     driver: str = ""
+
+    def has_memory_of(self, vram_mib: int) -> bool:
+        """Whether what is planned for a card of `vram_mib` has its memory here: some names stand for several cards."""
+        return self.vram_mib >= LEAST_MEMORY * vram_mib
 
 
 def devices() -> tuple[Device, ...]:
