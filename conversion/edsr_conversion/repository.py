@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .catalogue import Model
 from .errors import ConversionError, PlanError
 from .gpu.cards import Card
-from .gpu.flavours import RTX, TENSORRT, supports_rtx, variant
+from .gpu.flavours import RTX, TENSORRT, card_and_flavour, supports_rtx, variant
 from .gpu.planner import NetworkSize, Plan, make_plan
 from .network import receptive_radius_px
 from .precisions import FP16
@@ -189,9 +189,22 @@ def write(files: dict[Path, str]) -> list[Path]:
 
 
 def stale(files: dict[Path, str], repository: Path) -> list[Path]:
-    """Rendered configurations in `repository` that none of `files` is: of models or cards that are listed no more."""
+    """Rendered configurations in `repository` of models or cards that are listed no more, `files` being those of all.
+
+    `files` are of one precision; other precisions of their cards stay, and so does whatever an engine is there for: a
+    card that GPU=auto found is in no list.
+    """
     found = [*repository.glob(f"*/{CONFIG_FILE}"), *repository.glob(f"*/{CONFIGS_FOLDER}/*.pbtxt")]
-    return sorted(path for path in found if path not in files and _is_rendered(path))
+    return sorted(path for path in found if not _is_wanted(path, files) and _is_rendered(path))
+
+
+def _is_wanted(path: Path, files: dict[Path, str]) -> bool:
+    if path in files or path.name == CONFIG_FILE:
+        return path in files
+    model, (card, flavour) = path.parent.parent, card_and_flavour(path.stem)
+    is_listed = path.with_stem(variant(card, flavour)) in files
+    has_engine = any(card_and_flavour(plan.stem)[0] == card for plan in (model / "1").glob("*.plan"))
+    return is_listed or (has_engine and model / CONFIG_FILE in files)
 
 
 def _is_rendered(path: Path) -> bool:

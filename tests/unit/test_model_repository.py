@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,8 +110,6 @@ def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavou
 
 def test_cuda_graphs_are_captured_for_the_tile_where_launches_are_visible() -> None:
     fastest = max(CARDS.values(), key=lambda card: card.fp16_tflops)
-    from dataclasses import replace
-
     from edsr_conversion.gpu.planner import Assumptions
 
     eager = make_plan(fastest, network_size(MODELS["edsr_baseline_x3"]), "fp16", Assumptions(graphs_worth=1e-9))
@@ -133,9 +132,26 @@ def test_rendering_twice_changes_nothing_and_what_is_listed_no_more_is_found(tmp
     assert set(stale(fewer, tmp_path)) == files.keys() - fewer.keys()
 
 
-def test_a_card_nothing_fits_has_no_configuration(tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_what_an_engine_or_another_precision_of_a_listed_card_needs_is_not_stale(tmp_path: Path) -> None:
+    model, card = MODELS["edsr_x3"], CARDS["t4"]
+    found, gone = replace(card, key="rtx-3060-8gb"), replace(card, key="gone")
+    for precision in ("fp16", "fp32"):
+        for each in (card, found, gone):
+            write(render_card(model, each, precision, tmp_path))
+    write(render([MODELS["edsr_baseline_x3"]], [found], tmp_path))
+    for name in ("edsr_x3", "edsr_baseline_x3"):
+        (tmp_path / name / "1").mkdir()
+        (tmp_path / name / "1" / "rtx-3060-8gb-fp32-rtx.plan").write_bytes(b"plan")
+    listed = render([model], [card], tmp_path)
+    names = {path.relative_to(tmp_path).as_posix() for path in stale(listed, tmp_path)}
+    assert names == {
+        *(f"edsr_x3/configs/gone{rest}.pbtxt" for rest in ("", "-rtx", "-fp32", "-fp32-rtx")),
+        *(f"edsr_baseline_x3/configs/rtx-3060-8gb{rest}.pbtxt" for rest in ("", "-rtx")),  # the model is gone
+        "edsr_baseline_x3/config.pbtxt",
+    }
 
+
+def test_a_card_nothing_fits_has_no_configuration(tmp_path: Path) -> None:
     tiny = replace(CARDS["t4"], vram_mib=800)
     assert render_card(MODELS["edsr_x3"], tiny, "fp16", tmp_path) == {}
 

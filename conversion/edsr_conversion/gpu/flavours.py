@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import dataclass
 from types import ModuleType
 
 from edsr_serving.gpu.devices import Device
 
 from ..errors import CannotBuildHereError, CardError
+from ..precisions import FP16, PRECISIONS
 from .cards import Card
 
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
@@ -57,9 +59,16 @@ def supports_rtx(card: Card) -> bool:
     return card.compute_capability in RTX_COMPUTE_CAPABILITIES
 
 
-def variant(card_key: str, flavour: str, precision: str = "fp16") -> str:
+def variant(card_key: str, flavour: str, precision: str = FP16) -> str:
     """Name of a plan, its sidecar and its configuration: "a10g", "a10g-rtx", "a10g-fp32-rtx"."""
-    return card_key + ("" if precision == "fp16" else f"-{precision}") + ("-rtx" if flavour == RTX else "")
+    return card_key + ("" if precision == FP16 else f"-{precision}") + ("-rtx" if flavour == RTX else "")
+
+
+def card_and_flavour(variant_name: str) -> tuple[str, str]:
+    """What `variant` made a name of, precision aside: ("a10g", RTX) of "a10g-fp32-rtx"."""
+    rest = variant_name.removesuffix("-rtx")
+    others = "|".join(precision for precision in PRECISIONS if precision != FP16)
+    return re.sub(rf"-({others})$", "", rest), TENSORRT if rest == variant_name else RTX
 
 
 def choose(requested: str, card: Card, toolbox: Toolbox) -> str:
