@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .errors import ConversionError
+from .errors import ConversionError, ParityError
 from .graph_reader import FrozenGraph
 from .graph_writer import INPUT_NODE, OUTPUT_NHWC_NODE
 from .parity import Parity, measure
@@ -23,6 +23,8 @@ MODEL_FILE, SIDECAR_FILE = "model.onnx", "model.json"
 PRECISION = "fp32"
 # Raise when the graph we write changes, so that models converted before are converted again.
 FORMAT = 2
+# What a sidecar says of the network: whole numbers all.
+NETWORK_FACTS = ("blocks", "filters", "scale", "halo_px", "parameters", "flop_per_lr_pixel")
 
 Report = Callable[[str], None]
 
@@ -72,7 +74,18 @@ def up_to_date(source_sha256: str, out: Path, name: str) -> Conversion | None:
         fits = sidecar["identity"] == _identity(source_sha256, name) and sidecar["model"]["sha256"] == digest
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Conversion(out / MODEL_FILE, False, sidecar) if fits else None
+    return Conversion(out / MODEL_FILE, False, sidecar) if fits and is_complete(sidecar) else None
+
+
+def is_complete(sidecar: Any) -> bool:
+    """Whether a sidecar of model.onnx has everything its readers look for, and a parity that may be served."""
+    try:
+        _ = sidecar["name"], sidecar["precision"], sidecar["versions"], sidecar["model"]["file"]
+        _ = sidecar["source"]["file"], sidecar["source"]["sha256"], sidecar["source"]["quantized"]
+        Parity(**sidecar["parity"]).check()
+        return all(type(sidecar["network"][fact]) is int for fact in NETWORK_FACTS)
+    except (KeyError, TypeError, ParityError):
+        return False
 
 
 def versions() -> dict[str, str]:
@@ -104,6 +117,19 @@ def _sidecar(graph: FrozenGraph, name: str, parity: Parity, digest: str) -> dict
         "parity": asdict(parity),
         "versions": versions(),
     }
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """`path` appears whole or not at all; its folder is made.
+
+    Raises:
+        ConversionError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise ConversionError(f"Cannot write {path}: {error.strerror}.") from None
 
 
 def write_pair(model: Path, content: bytes, sidecar: Path, description: bytes) -> None:

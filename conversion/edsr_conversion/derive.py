@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .convert import MODEL_FILE, SIDECAR_FILE, write_pair
-from .errors import ConversionError, EngineError
-from .precision_check import measure_precision
+from .convert import MODEL_FILE, SIDECAR_FILE, is_complete, write_pair
+from .errors import ConversionError, EngineError, ParityError
+from .precision_check import PrecisionCheck, measure_precision
 from .precisions import FP32, PRECISIONS, file_name
 
 # Raise when a precision's graph changes, so that files made before are made again.
@@ -46,7 +46,7 @@ def derive(folder: Path, precision: str, report: Callable[[str], None] = lambda 
     fp32 = _fp32(folder)
     if precision == FP32:
         return fp32
-    if existing := _up_to_date(folder, precision, fp32.sha256):
+    if existing := _up_to_date(fp32, precision):
         return existing
     import onnx
 
@@ -79,24 +79,26 @@ def _fp32(folder: Path) -> Derived:
         sidecar = json.loads((folder / SIDECAR_FILE).read_text(encoding="utf-8"))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         intact = sidecar["model"]["sha256"] == digest
-        _ = sidecar["name"], sidecar["source"], sidecar["network"], sidecar["parity"]
     except FileNotFoundError:
         raise EngineError(f"There is no {path}: {again}.") from None
     except (OSError, ValueError, KeyError, TypeError):
         raise EngineError(f"{path} or its sidecar cannot be read: {again}.") from None
+    if not is_complete(sidecar):
+        raise EngineError(f"The sidecar of {path} lacks something: {again}.")
     if not intact:
         raise EngineError(f"{path} is not the file its sidecar describes: {again}.")
     return Derived(path, False, sidecar)
 
 
-def _up_to_date(folder: Path, precision: str, fp32_sha256: str) -> Derived | None:
-    path = folder / file_name(precision)
+def _up_to_date(fp32: Derived, precision: str) -> Derived | None:
+    path = fp32.path.with_name(file_name(precision))
     try:
         sidecar = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        fits = sidecar["identity"] == _identity(fp32_sha256, precision) and sidecar["model"]["sha256"] == digest
-        _ = sidecar["name"], sidecar["source"], sidecar["parity"]
-    except (OSError, ValueError, KeyError, TypeError):
+        fits = sidecar["identity"] == _identity(fp32.sha256, precision) and sidecar["model"]["sha256"] == digest
+        fits = fits and all(sidecar[key] == fp32.sidecar[key] for key in ("name", "source", "network"))
+        PrecisionCheck(**sidecar["parity"]).check(precision)
+    except (OSError, ValueError, KeyError, TypeError, ParityError):
         return None
     return Derived(path, False, sidecar) if fits else None
 

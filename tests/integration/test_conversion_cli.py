@@ -107,6 +107,21 @@ def test_a_table_changed_after_the_conversion_is_refused_as_before_it(run: Run, 
     assert not list((repository / "model_repository").glob("tiny/1/*.plan"))
 
 
+@pytest.mark.parametrize("part", ["name", "source", "network", "parity", "model"])
+def test_a_converted_model_whose_sidecar_lacks_something_is_converted_again(
+    run: Run, repository: Path, part: str
+) -> None:
+    assert run("edsr_conversion", "onnx").returncode == 0
+    path = repository / "model_repository" / "tiny" / "1" / "model.json"
+    before = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({key: value for key, value in before.items() if key != part}), "utf-8")
+    refused = run("edsr_conversion", "engines", "--gpu", "t4", "--model", "tiny")
+    assert_one_line_error(refused, 13, "`make onnx MODEL=tiny` builds it")
+    again = run("edsr_conversion", "onnx", "--model", "tiny")
+    assert "wrote" in again.stdout, again.stderr
+    assert json.loads(path.read_text("utf-8")) == before
+
+
 def test_errors_are_one_line_with_an_exit_code_and_leave_nothing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.pb").write_bytes(b"hello")
     before = sorted(tmp_path.iterdir())

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import onnx
 import pytest
 from commands import Run, assert_one_line_error
 from edsr_conversion import convert, load_models, random_network, read_graph
-from edsr_conversion.convert import MODEL_FILE, write_pair
+from edsr_conversion.convert import MODEL_FILE, NETWORK_FACTS, write_pair
 from edsr_conversion.derive import derive
 from edsr_conversion.errors import EngineError, ParityError
 from edsr_conversion.gpu.builder import Build, build
@@ -29,6 +29,7 @@ from edsr_conversion.gpu.engine import build_engine
 from edsr_conversion.gpu.flavours import RTX, RTX_COMPUTE_CAPABILITIES, version
 from edsr_conversion.gpu.planner import MIB, NetworkSize, make_plan, profiles_of
 from edsr_conversion.network import Conv, Edsr
+from edsr_conversion.parity import Parity
 from edsr_conversion.precisions import to_fp16
 from edsr_conversion.repository import network_size
 from edsr_conversion.serving_graph import body_model, serving_model
@@ -198,6 +199,85 @@ def test_a_damaged_engine_is_built_again(
     assert said["engine"]["sha256"] == hashlib.sha256(plan.read_bytes()).hexdigest()
 
 
+def without(*path: str) -> Callable[[dict[str, Any]], None]:
+    """A change that takes a key out of a sidecar: without("card", "name")."""
+
+    def change(said: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            said = said[key]
+        del said[path[-1]]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said["card"].update(driver_names=["another name"]),
+        lambda said: said["plan"].update(instances=7, total_bytes=1),
+        lambda said: said["parity"].update(psnr_db=1.0),
+        without("card", "driver_names"),
+        without("version"),
+    ],
+)
+def test_a_sidecar_that_says_something_else_is_written_anew_without_a_build(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    assert engines("--gpu", "l4", "--model", "tiny").returncode == 0
+    plan = project / "model_repository" / "tiny" / "1" / "l4-rtx.plan"
+    before, stamp = sidecar(project, "tiny", "l4-rtx"), plan.stat().st_mtime_ns
+    changed = json.loads(json.dumps(before))
+    change(changed)
+    plan.with_suffix(".json").write_text(json.dumps(changed), "utf-8")
+    again = engines("--gpu", "l4", "--model", "tiny")
+    assert again.returncode == 0, again.stderr
+    assert "up to date, described anew" in again.stdout
+    assert sidecar(project, "tiny", "l4-rtx") == before
+    assert plan.stat().st_mtime_ns == stamp
+    assert "anew" not in engines("--gpu", "l4", "--model", "tiny").stdout
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(without("identity"), without("engine", "sha256"), without("engine"), without("builder", "seconds")),
+        *(without("builder"), lambda said: said.update(builder=[])),
+    ],
+)
+def test_an_engine_whose_sidecar_lacks_what_only_a_build_tells_is_built_again(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    assert engines("--gpu", "l4", "--model", "tiny").returncode == 0
+    path = project / "model_repository" / "tiny" / "1" / "l4-rtx.json"
+    before = sidecar(project, "tiny", "l4-rtx")
+    changed = json.loads(json.dumps(before))
+    change(changed)
+    path.write_text(json.dumps(changed), "utf-8")
+    assert "built" in engines("--gpu", "l4", "--model", "tiny").stdout
+    assert {**sidecar(project, "tiny", "l4-rtx"), "builder": 0, "engine": 0} == {**before, "builder": 0, "engine": 0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(lambda said: said["parity"].update(psnr_db=59.9), lambda said: said["parity"].update(finite=False)),
+        *(without("parity", "psnr_db"), without("parity"), without("network"), without("source")),
+    ],
+)
+def test_a_precision_below_its_parity_or_incompletely_described_is_made_again(
+    project: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    folder = project / "model_repository" / "tiny" / "1"
+    before = derive(folder, "fp16").sidecar
+    assert not derive(folder, "fp16").built
+    changed = json.loads(json.dumps(before))
+    change(changed)
+    (folder / "model.fp16.json").write_text(json.dumps(changed), "utf-8")
+    again = derive(folder, "fp16")
+    assert again.built
+    assert again.sidecar == before == json.loads((folder / "model.fp16.json").read_text("utf-8"))
+
+
 def test_a_newer_onnx_or_another_option_is_another_engine(project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tiny" / "1"
     shutil.copytree(project / "model_repository" / "tiny" / "1", folder, ignore=shutil.ignore_patterns("*.plan"))
@@ -304,10 +384,16 @@ def test_a_precision_that_overflows_or_is_too_far_off_is_never_written(tmp_path:
 
 
 def place(network: Edsr, folder: Path) -> None:
-    """model.onnx and a sidecar without the check against TensorFlow, which such networks do not pass either."""
+    """model.onnx and a sidecar without the check against TensorFlow, which such networks do not pass."""
     raw = serving_model(body_model(network), network.scale, folder.parent.name).SerializeToString()
     digest = hashlib.sha256(raw).hexdigest()
-    said = {"name": folder.parent.name, "model": {"sha256": digest}, "source": {}, "network": {}, "parity": {}}
+    said = {
+        **{"name": folder.parent.name, "precision": "fp32", "versions": {}},
+        "model": {"file": MODEL_FILE, "sha256": digest},
+        "source": {"file": "x.pb", "sha256": "00", "quantized": False},
+        "network": dict.fromkeys(NETWORK_FACTS, 1),
+        "parity": asdict(Parity(1, 1, 0.0, 0, 0.0)),
+    }
     write_pair(folder / MODEL_FILE, raw, folder / "model.json", json.dumps(said).encode())
 
 

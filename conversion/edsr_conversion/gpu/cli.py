@@ -238,7 +238,8 @@ def _engines_of(
 
 def _report(model: Model, plan: Plan, onnx: Derived, engine: Engine) -> None:
     if not engine.built:
-        print(f"  {model.name}: {engine.plan} is up to date")
+        anew = ", described anew in its sidecar" if engine.described_anew else ""
+        print(f"  {model.name}: {engine.plan} is up to date{anew}")
         return
     builder, parity = engine.sidecar["builder"], onnx.sidecar["parity"]
     contexts = ", ".join(f"{size // MIB:,}" for size in builder["context_bytes"]) or "not told"

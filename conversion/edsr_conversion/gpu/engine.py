@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..convert import write_pair
+from ..convert import write_file, write_pair
 from ..derive import Derived
 from ..errors import EngineError
 from .builder import Build, BuildOptions, Built, Progress, build
@@ -19,15 +20,18 @@ from .planner import MIB, Plan
 
 # Raise when plans change for a reason that none of an identity's parts shows.
 FORMAT = 1
+# What only a build can tell.
+BUILDER_FACTS = {"context_bytes", "weights_bytes", "seconds", "built_at", "built_on"}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine file, whether it was built just now, and what its sidecar says."""
+    """An engine file, whether it was built just now, what its sidecar says, and whether only that was written anew."""
 
     plan: Path
     built: bool
     sidecar: dict[str, Any]
+    described_anew: bool = False
 
 
 def paths(folder: Path, plan: Plan, flavour: str) -> tuple[Path, Path]:
@@ -48,6 +52,8 @@ def build_engine(
     device: str = "",
 ) -> Engine:
     """The engine of `plan` beside `onnx`, built unless the one there was made of the same.
+
+    A sidecar that says something else than it would today, of an engine that need not be built, is written anew.
 
     Args:
         onnx: the ONNX file of the plan's precision.
@@ -74,24 +80,44 @@ def build_engine(
     )
     options.check(flavour)
     identity = _identity(request, version)
-    if existing := _up_to_date(path, sidecar_path, identity):
-        return Engine(path, False, existing)
+
+    def sidecar_of(content: bytes, builder: dict[str, Any]) -> dict[str, Any]:
+        digest = hashlib.sha256(content).hexdigest()
+        return {
+            "name": onnx.sidecar["name"],
+            "identity": identity,
+            "engine": {"file": path.name, "sha256": digest, "size_bytes": len(content)},
+            **_origin(onnx, plan, flavour, version, options),
+            "builder": builder,
+        }
+
+    if engine := _existing(path, sidecar_path, sidecar_of):
+        if engine.described_anew:
+            write_file(sidecar_path, _json(engine.sidecar))
+        return engine
     name = variant(plan.card.key, flavour, plan.precision)
     timing = cache / "timing" / f"{plan.card.key}-{version}.cache" if cache else None
     log = cache / "log" / f"{onnx.sidecar['name']}-{name}.log" if cache else None
     built = build(request, progress, timing, log)
     check_memory(plan, built, flavour)
-    sidecar = {
-        "name": onnx.sidecar["name"],
-        "identity": identity,
-        "engine": {
-            "file": path.name,
-            "sha256": hashlib.sha256(built.plan).hexdigest(),
-            "size_bytes": len(built.plan),
-        },
+    builder = {
+        "context_bytes": list(built.context_bytes),
+        "weights_bytes": built.weights_bytes,
+        "seconds": round(built.seconds, 2),
+        "built_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "built_on": device or f"{platform.machine()} without a GPU",
+    }
+    sidecar = sidecar_of(built.plan, builder)
+    write_pair(path, built.plan, sidecar_path, _json(sidecar))
+    return Engine(path, True, sidecar)
+
+
+def _origin(onnx: Derived, plan: Plan, flavour: str, version: str, options: BuildOptions) -> dict[str, Any]:
+    """The part of a sidecar that can be told without the engine."""
+    return {
         "flavour": flavour,
-        "version": built.version,
-        "loads_in": _loads_in(flavour, built.version, options),
+        "version": version,
+        "loads_in": _loads_in(flavour, version, options),
         "precision": plan.precision,
         "card": {
             "key": plan.card.key,
@@ -104,16 +130,11 @@ def build_engine(
         "parity": onnx.sidecar["parity"],
         "options": asdict(options),
         "plan": describe(plan),
-        "builder": {
-            "context_bytes": list(built.context_bytes),
-            "weights_bytes": built.weights_bytes,
-            "seconds": round(built.seconds, 2),
-            "built_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "built_on": device or f"{platform.machine()} without a GPU",
-        },
     }
-    write_pair(path, built.plan, sidecar_path, json.dumps(sidecar, indent=2).encode() + b"\n")
-    return Engine(path, True, sidecar)
+
+
+def _json(sidecar: dict[str, Any]) -> bytes:
+    return json.dumps(sidecar, indent=2).encode() + b"\n"
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -185,11 +206,15 @@ def _identity(request: Build, version: str) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
-def _up_to_date(path: Path, sidecar_path: Path, identity: str) -> dict[str, Any] | None:
+def _existing(
+    path: Path, sidecar_path: Path, sidecar_of: Callable[[bytes, dict[str, Any]], dict[str, Any]]
+) -> Engine | None:
+    """The engine that stands there, if it is whole and made of the same, with the sidecar it should have."""
     try:
-        sidecar: dict[str, Any] = json.loads(sidecar_path.read_text(encoding="utf-8"))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        fits = sidecar["identity"] == identity and sidecar["engine"]["sha256"] == digest
-    except (OSError, ValueError, KeyError, TypeError):
+        said = json.loads(sidecar_path.read_text(encoding="utf-8"))
+        today = sidecar_of(path.read_bytes(), said["builder"])
+        same = (said["identity"], said["engine"]["sha256"]) == (today["identity"], today["engine"]["sha256"])
+        complete = said["builder"].keys() >= BUILDER_FACTS
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return sidecar if fits else None
+    return Engine(path, False, today, described_anew=said != today) if same and complete else None
