@@ -124,6 +124,11 @@ def test_a_card_of_ones_own_is_a_table_in_a_local_file(root: Path, catalogue: Ca
         ("[mine]", "[My_card]", "no card name"),
         ("memory_slices = 2", "memory_slices = 9", "larger than mine"),
         ("memory_slices = 2\n", "", "needs memory_slices"),
+        ('"1g.2gb"', '"1G.2GB"', "'1G.2GB' is no name of a slice of mine"),
+        ('"1g.2gb"', '"/../../x"', "no name of a slice"),
+        ('"1g.2gb"', '""', "no name of a slice"),
+        (TABLE[TABLE.index("[mine.mig") :], "mig = 5\n", "mig is not a table"),
+        (TABLE[TABLE.index("[mine.mig") :], "[mine.mig]\nprofile = 5\n", r"\[mine.mig.profile\] needs"),
     ],
 )
 def test_a_wrong_table_is_refused_by_name(catalogue: Callable[[str], Path], old: str, new: str, words: str) -> None:

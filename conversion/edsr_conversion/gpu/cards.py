@@ -126,8 +126,14 @@ def _read(path: Path) -> dict[str, Card]:
         if not isinstance(table, dict):
             raise CardError(f"{path}: {key} is not a table. Every entry is one [card].")
         slices = table.pop("mig", {})
+        if not isinstance(slices, dict):
+            raise CardError(f'{path}: [{key}] mig is not a table. Every slice is one [{key}.mig."1g.5gb"].')
         card = cards[key] = _card(path, key, table)
         for profile, part in slices.items():
+            if not NAME.fullmatch(profile):
+                raise CardError(
+                    f"{path}: {profile!r} is no name of a slice of {key}. Use lower-case letters, digits, '.' and '-'."
+                )
             if not isinstance(part, dict) or part.keys() != MIG_KEYS or not all(_positive(v) for v in part.values()):
                 raise CardError(f"{path}: [{key}.mig.{profile}] needs {', '.join(sorted(MIG_KEYS))}, positive numbers.")
             if part["sms"] > card.sms or part["vram_mib"] > card.vram_mib or part["memory_slices"] > MEMORY_SLICES:
