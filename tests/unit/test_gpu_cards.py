@@ -137,6 +137,20 @@ def test_a_wrong_table_is_refused_by_name(catalogue: Callable[[str], Path], old:
         load_cards(catalogue(TABLE.replace(old, new, 1)))
 
 
+@pytest.mark.parametrize(
+    ("key", "better"),
+    [
+        *(("tesla-p40", "p40"), ("nvidia-geforce-gtx-1080", "gtx-1080"), ("nvidia-", "my-card")),
+        *(("auto", "my-auto"), ("all", "my-all"), ("nvidia-all", "my-all")),
+    ],
+)
+def test_a_card_that_could_not_be_selected_is_refused_with_a_name_to_take(
+    catalogue: Callable[[str], Path], key: str, better: str
+) -> None:
+    with pytest.raises(CardError, match=rf"\[{key}\] could not be selected.*Take '{better}'"):
+        load_cards(catalogue(TABLE.replace("[mine", f"[{key}")))
+
+
 def test_a_catalogue_that_is_missing_or_no_toml_is_refused(catalogue: Callable[[str], Path], tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"no .*gpus\.toml"):
         load_cards(tmp_path / "nowhere")

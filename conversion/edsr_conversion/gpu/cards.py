@@ -16,6 +16,8 @@ LOCAL_CATALOGUE = Path("gpus.local.toml")
 # It becomes part of file names and of a command line.
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 COMPUTE_CAPABILITY = re.compile(r"\d{1,2}\.\d")
+# What they mean after `GPU=` is no card.
+WORDS = ("all", "auto")
 MEMORY_SLICES = 8
 MIG_KEYS = {"vram_mib", "sms", "memory_slices"}
 
@@ -123,6 +125,10 @@ def _read(path: Path) -> dict[str, Card]:
     for key, table in read_tables(path).items():
         if not NAME.fullmatch(key):
             raise CardError(f"{path}: {key!r} is no card name. Use lower-case letters, digits, '.' and '-'.")
+        if key in WORDS or normalise(key) != key:
+            other = normalise(key) or "card"
+            other = other if other not in (*WORDS, "card") else f"my-{other}"
+            raise CardError(f"{path}: [{key}] could not be selected: GPU={key} means something else. Take {other!r}.")
         if not isinstance(table, dict):
             raise CardError(f"{path}: {key} is not a table. Every entry is one [card].")
         slices = table.pop("mig", {})
