@@ -151,6 +151,29 @@ def test_a_card_that_could_not_be_selected_is_refused_with_a_name_to_take(
         load_cards(catalogue(TABLE.replace("[mine", f"[{key}")))
 
 
+@pytest.mark.parametrize("key", ["titan-rtx", "mine-fp32", "mine-fp16", "mine-int8"])
+def test_a_card_called_like_an_engine_of_another_is_refused(catalogue: Callable[[str], Path], key: str) -> None:
+    with pytest.raises(CardError, match=rf"{key} ends like an engine's name.*such as {key}-8gb"):
+        load_cards(catalogue(TABLE.replace("[mine", f"[{key}")))
+    with pytest.raises(CardError, match=r"mine-x-rtx ends like an engine's name"):
+        load_cards(catalogue(TABLE.replace("1g.2gb", "x-rtx")))
+
+
+def test_a_slice_and_a_card_of_one_name_are_refused(catalogue: Callable[[str], Path]) -> None:
+    other = TABLE[: TABLE.index("[mine.mig")].replace("[mine]", '["mine-1g.2gb"]')
+    for text in (TABLE + other, other + TABLE):
+        with pytest.raises(CardError, match=r"mine-1g\.2gb is both .*My card MIG 1g\.2gb"):
+            load_cards(catalogue(text))
+
+
+def test_a_card_whose_maker_calls_it_like_an_engine_is_described_under_another_name(
+    cards: dict[str, Card], catalogue: Callable[[str], Path]
+) -> None:
+    card = detect(cards.values(), (replace(LAPTOP, name="NVIDIA TITAN RTX", vram_mib=24220),))
+    assert card.key == "titan-rtx-24gb"
+    assert load_cards(catalogue(as_toml(card)))[card.key] == card
+
+
 def test_a_catalogue_that_is_missing_or_no_toml_is_refused(catalogue: Callable[[str], Path], tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"no .*gpus\.toml"):
         load_cards(tmp_path / "nowhere")

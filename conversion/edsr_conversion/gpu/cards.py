@@ -10,6 +10,7 @@ from typing import Any
 
 from ..catalogue import read_tables
 from ..errors import CardError
+from ..precisions import PRECISIONS
 
 CATALOGUE = Path("gpus.toml")
 LOCAL_CATALOGUE = Path("gpus.local.toml")
@@ -18,6 +19,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 COMPUTE_CAPABILITY = re.compile(r"\d{1,2}\.\d")
 # What they mean after `GPU=` is no card.
 WORDS = ("all", "auto")
+# Names of engines and configurations end so, by flavour and precision: "t4-fp32-rtx" is one of t4, never of a card.
+ENDINGS = ("-rtx", *(f"-{precision}" for precision in PRECISIONS), "-int8")
 MEMORY_SLICES = 8
 MIG_KEYS = {"vram_mib", "sms", "memory_slices"}
 
@@ -134,7 +137,8 @@ def _read(path: Path) -> dict[str, Card]:
         slices = table.pop("mig", {})
         if not isinstance(slices, dict):
             raise CardError(f'{path}: [{key}] mig is not a table. Every slice is one [{key}.mig."1g.5gb"].')
-        card = cards[key] = _card(path, key, table)
+        card = _card(path, key, table)
+        _add(cards, card, path)
         for profile, part in slices.items():
             if not NAME.fullmatch(profile):
                 raise CardError(
@@ -144,9 +148,22 @@ def _read(path: Path) -> dict[str, Card]:
                 raise CardError(f"{path}: [{key}.mig.{profile}] needs {', '.join(sorted(MIG_KEYS))}, positive numbers.")
             if part["sms"] > card.sms or part["vram_mib"] > card.vram_mib or part["memory_slices"] > MEMORY_SLICES:
                 raise CardError(f"{path}: [{key}.mig.{profile}] is larger than {key}. Correct it.")
-            part_of = card.slice(profile, **part)
-            cards[part_of.key] = part_of
+            _add(cards, card.slice(profile, **part), path)
     return cards
+
+
+def _add(cards: dict[str, Card], card: Card, path: Path) -> None:
+    if card.key.endswith(ENDINGS):
+        raise CardError(
+            f"{path}: {card.key} ends like an engine's name ({', '.join(ENDINGS)}). Take another, such as {card.key}-"
+            f"{round(card.vram_mib / 1024)}gb."
+        )
+    if card.key in cards:
+        raise CardError(
+            f"{path}: {card.key} is both {cards[card.key].name} and {card.name}: a slice is called <card>-<profile>. "
+            "Give one of them another name."
+        )
+    cards[card.key] = card
 
 
 def _card(path: Path, key: str, table: dict[str, Any]) -> Card:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from edsr_serving.gpu.devices import Device
 
 from ..errors import CardError
-from .cards import Card, normalise
+from .cards import ENDINGS, Card, normalise
 
 # FP16 with FP32 accumulation in units of plain FP32, by compute capability: the smallest among the cards of each, so
 # that a card nobody listed is not promised too much. Derived from NVIDIA's architecture whitepapers.
@@ -62,9 +62,9 @@ def described(device: Device, taken: Collection[str] = ()) -> Card:
 
 
 def _key(device: Device, taken: Collection[str]) -> str:
-    key = re.sub(r"[^a-z0-9.-]", "", normalise(device.name))
+    key = re.sub(r"[^a-z0-9.-]", "", normalise(device.name)).strip(".-") or "gpu"
     names = (key, f"{key}-{round(device.vram_mib / 1024)}gb", f"{key}-{device.vram_mib}mib")
-    return next((name for name in names if name not in taken), names[-1])
+    return next((name for name in names if name not in taken and not name.endswith(ENDINGS)), names[-1])
 
 
 def as_toml(card: Card) -> str:
