@@ -224,7 +224,7 @@ def _configs(args: argparse.Namespace) -> None:
     models = catalogue.load_models(args.root).values()
     files = repository.render(models, load_cards(args.root).values(), folder)
     for path in repository.stale(files, folder):
-        path.unlink()
+        repository.remove(path)
         print(f"removed {path}: its model or card is not listed any more")
     changed = repository.write(files)
     print("\n".join(f"wrote {path}" for path in changed) or f"all {len(files)} configurations are up to date")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .catalogue import Model
+from .convert import write_file
 from .errors import ConversionError, PlanError
 from .gpu.cards import Card
 from .gpu.flavours import RTX, TENSORRT, card_and_flavour, supports_rtx, variant
@@ -170,22 +171,31 @@ def render_card(model: Model, card: Card, precision: str, repository: Path) -> d
 
 
 def write(files: dict[Path, str]) -> list[Path]:
-    """Write what differs; returns the files that changed.
+    """Write what differs, each file whole or not at all; returns the files that changed.
 
     Raises:
-        ConversionError: a file cannot be written.
+        ConversionError: a file cannot be read or written.
     """
     changed = []
     for path, text in files.items():
-        try:
-            if path.exists() and path.read_text(encoding="utf-8") == text:
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConversionError(f"Cannot write {path}: {error.strerror}.") from None
+        content = text.encode()
+        if path.exists() and _read(path) == content:
+            continue
+        write_file(path, content)
         changed.append(path)
     return changed
+
+
+def remove(path: Path) -> None:
+    """Remove a file.
+
+    Raises:
+        ConversionError: it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConversionError(f"Cannot remove {path}: {error.strerror}.") from None
 
 
 def stale(files: dict[Path, str], repository: Path) -> list[Path]:
@@ -193,6 +203,9 @@ def stale(files: dict[Path, str], repository: Path) -> list[Path]:
 
     `files` are of one precision; other precisions of their cards stay, and so does whatever an engine is there for: a
     card that GPU=auto found is in no list.
+
+    Raises:
+        ConversionError: a file cannot be read, and so not told from one written by hand.
     """
     found = [*repository.glob(f"*/{CONFIG_FILE}"), *repository.glob(f"*/{CONFIGS_FOLDER}/*.pbtxt")]
     return sorted(path for path in found if not _is_wanted(path, files) and _is_rendered(path))
@@ -208,7 +221,14 @@ def _is_wanted(path: Path, files: dict[Path, str]) -> bool:
 
 
 def _is_rendered(path: Path) -> bool:
-    return path.read_text(encoding="utf-8", errors="replace").startswith("# Rendered from models/models.toml")
+    return _read(path).startswith(b"# Rendered from models/models.toml")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConversionError(f"Cannot read {path}: {error.strerror}. Mend or remove it.") from None
 
 
 def _contract(model: Model, max_batch_size: int) -> ModelConfig:

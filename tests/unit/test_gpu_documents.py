@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from edsr_conversion import load_models
+from edsr_conversion import ConversionError, load_models
 from edsr_conversion.cli import main
 from edsr_conversion.errors import CardError
 from edsr_conversion.gpu.cards import load_cards
@@ -43,6 +45,21 @@ def test_the_chart_shows_whole_cards_and_is_the_same_twice(tmp_path: Path) -> No
     assert text == (tmp_path / "b.svg").read_text("utf-8")
     for card in CARDS.values():
         assert (f">{card.key} (" in text) == (" MIG " not in card.name), card.key
+
+
+def test_a_chart_that_cannot_be_written_leaves_the_one_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sizing.svg").write_text("before", "utf-8")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ConversionError, match=r"Cannot write .*sizing\.svg: No space left"):
+        draw(MODELS, [CARDS["t4"]], tmp_path / "sizing.svg")
+    assert [path.name for path in tmp_path.iterdir()] == ["sizing.svg"]
+    assert (tmp_path / "sizing.svg").read_text("utf-8") == "before"
 
 
 @pytest.mark.parametrize("key", CARDS)

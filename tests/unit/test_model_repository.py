@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from edsr_conversion import load_models
+from edsr_conversion import ConversionError, load_models
 from edsr_conversion.catalogue import Model
+from edsr_conversion.cli import main
 from edsr_conversion.gpu.cards import load_cards
 from edsr_conversion.gpu.flavours import RTX, TENSORRT, supports_rtx, variant
 from edsr_conversion.gpu.planner import Plan, make_plan
@@ -18,6 +22,7 @@ from edsr_conversion.repository import (
     cpu_tile_px,
     gpu_config,
     network_size,
+    remove,
     render,
     render_card,
     stale,
@@ -149,6 +154,55 @@ def test_what_an_engine_or_another_precision_of_a_listed_card_needs_is_not_stale
         *(f"edsr_baseline_x3/configs/rtx-3060-8gb{rest}.pbtxt" for rest in ("", "-rtx")),  # the model is gone
         "edsr_baseline_x3/config.pbtxt",
     }
+
+
+def test_a_configuration_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "edsr_x3" / "configs" / "t4.pbtxt"
+    write({path: "before"})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr("os.fsync", full)
+        with pytest.raises(ConversionError, match=r"Cannot write .*t4\.pbtxt: No space left"):
+            write({path: "after"})
+    assert [each.name for each in path.parent.iterdir()] == ["t4.pbtxt"]
+    assert path.read_text("utf-8") == "before"
+
+
+def test_configurations_that_cannot_be_read_or_removed_are_one_line_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "model_repository" / "edsr_x3" / "configs"
+    (tmp_path / "models").mkdir()
+    for name in ("gpus.toml", "models/models.toml"):
+        shutil.copy2(ROOT / name, tmp_path / name)
+    folder.mkdir(parents=True)
+
+    def configs(code: int, words: str) -> None:
+        assert main(["--root", str(tmp_path), "configs"]) == code
+        told = capsys.readouterr()
+        assert words in told.out + told.err
+        assert (told.err.count("\n") == 1) == bool(code), told.err
+
+    (folder / "dangling.pbtxt").symlink_to("nowhere")
+    configs(1, "error: Cannot read")
+    (folder / "dangling.pbtxt").unlink()
+    (folder / "odd.pbtxt").mkdir()
+    configs(1, "Is a directory")
+    (folder / "odd.pbtxt").rmdir()
+    (folder / "t4.pbtxt").mkdir()
+    configs(1, "t4.pbtxt: Is a directory")
+    (folder / "t4.pbtxt").rmdir()
+    (folder / "t4.pbtxt").symlink_to("nowhere")
+    (folder / "l4.pbtxt").write_bytes(b"\xff\xfe no text")
+    (folder / "own.pbtxt").write_bytes(b"\xff\xfe no text")
+    configs(0, "l4.pbtxt")
+    assert (folder / "own.pbtxt").exists()
+    assert {(folder / f"{key}.pbtxt").read_text("utf-8")[0] for key in ("t4", "l4")} == {"#"}
+    with pytest.raises(ConversionError, match="Cannot remove"):
+        remove(folder)
 
 
 def test_a_card_nothing_fits_has_no_configuration(tmp_path: Path) -> None:

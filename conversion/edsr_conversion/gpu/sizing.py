@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..catalogue import Model
-from ..errors import CardError, PlanError
+from ..convert import write_file
+from ..errors import CannotBuildHereError, CardError, PlanError
 from ..precisions import FP16
 from ..repository import network_size, shapes_text
 from .cards import Card
@@ -160,9 +162,15 @@ def draw(models: Sequence[Model], cards: Sequence[Card], path: Path) -> None:
     """The chart: largest request, and best possible latency of 512x512, per card and model. Whole cards only.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        CannotBuildHereError: matplotlib is not installed.
+        ConversionError: the file cannot be written; what was there stays.
     """
-    import matplotlib as mpl
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise CannotBuildHereError(
+            "The chart needs matplotlib, which is not installed in this environment. Run `make setup`."
+        ) from None
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
@@ -191,8 +199,10 @@ def draw(models: Sequence[Model], cards: Sequence[Card], path: Path) -> None:
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(axis="x", alpha=0.3)
         figure.tight_layout()
-        figure.savefig(path, metadata={"Date": None, "Creator": None})
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)
+    write_file(path, drawn.getvalue())
 
 
 def _times(plan: Plan, px: int) -> tuple[float, float, float]:
