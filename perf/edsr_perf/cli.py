@@ -18,6 +18,8 @@ from .machine import machine
 from .tiled import measure_tiled
 
 HALOS_PX = (0, 2, 4, 6, 8, 9, 10, 11, 12, 14, 16, 20, 24, 28, 32)
+# The picture of seams: which photograph, how much of it, with which halos.
+SEAMS_PICTURE, SEAMS_PX, SEAMS_HALOS_PX = 3, 192, (0, 4, 9)
 PHOTOGRAPHS = Path("models/training/held-out")
 
 
@@ -55,6 +57,7 @@ def _halo(args: argparse.Namespace) -> int:
             return 3
         results.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(json.dumps(_measured(args, built), indent=1) + "\n", "utf-8")
+        _draw_seams(args, built)
     halo_page.write(json.loads(results.read_text("utf-8")), args.root / "docs")
     print(f"wrote {results} and docs/{halo_page.PAGE}")
     return 0
@@ -82,6 +85,21 @@ def _measured(args: argparse.Namespace, built: Path) -> dict[str, object]:
         "errors": as_json(errors),
         "machine": machine(),
     }
+
+
+def _draw_seams(args: argparse.Namespace, built: Path) -> None:
+    import onnx
+    from edsr_conversion.runtimes import openvino_runner
+
+    network = json.loads((built / "model.json").read_text("utf-8"))["network"]
+    picture = photographs(args.root / PHOTOGRAPHS)[SEAMS_PICTURE][:SEAMS_PX, :SEAMS_PX]
+    halo_page.draw_seams(
+        openvino_runner(onnx.load(built / "model.onnx")),
+        int(network["scale"]),
+        np.ascontiguousarray(picture),
+        SEAMS_HALOS_PX,
+        args.root / "docs" / halo_page.SEAMS,
+    )
 
 
 def _tiled(args: argparse.Namespace) -> int:

@@ -6,9 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .halo import HaloError
+import numpy as np
+from numpy.typing import NDArray
 
-PAGE, CHART = "tiling.md", "tiling.svg"
+from .halo import HaloError, Runner, upscale_in_tiles
+
+PAGE, CHART, SEAMS = "tiling.md", "tiling.svg", "seams.png"
+# Differences are shown this many times as large: one level is then just visible.
+AMPLIFIED = 40
 TABLE = re.compile(r"(<!-- halo table, by `make halo` -->\n).*?(<!-- end -->)", re.DOTALL)
 TILES_PX = (512, 1152)
 
@@ -88,4 +93,35 @@ def draw(results: dict[str, Any], path: Path) -> None:
             axes.axvline(results["smallest_good_halo_px"], color="#888888", linewidth=0.8, linestyle=":")
             axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(path, metadata={"Date": None})
+        plt.close(figure)
+
+
+def draw_seams(run: Runner, scale: int, picture: NDArray[np.uint8], halos_px: tuple[int, ...], path: Path) -> None:
+    """A picture put together from tiles with each halo, above how it differs from the untiled one.
+
+    Args:
+        run: as for `measure`.
+        scale: of the network.
+        picture: uint8 [H, W, 3], more than one tile of KEPT_PX.
+        halos_px: one column each.
+        path: of the PNG.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    whole = run(picture[None])[0].astype(np.int16)
+    with plt.rc_context({"font.size": 9}):
+        figure, axes = plt.subplots(2, len(halos_px), figsize=(2.7 * len(halos_px), 4.8), layout="constrained")
+        for column, halo_px in zip(axes.T, halos_px, strict=True):
+            tiled = upscale_in_tiles(run, scale, picture, halo_px)
+            difference = np.abs(tiled - whole)
+            column[0].imshow(tiled, interpolation="none")
+            column[0].set_title(f"halo {halo_px}")
+            column[1].imshow(np.minimum(difference * AMPLIFIED, 255).astype(np.uint8), interpolation="none")
+            column[1].set_title(f"difference x {AMPLIFIED}, at most {difference.max()}")
+        for each in axes.flat:
+            each.set_axis_off()
+        figure.savefig(path, dpi=110, metadata={"Software": None})
         plt.close(figure)
