@@ -8,12 +8,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .convert import MODEL_FILE, SIDECAR_FILE, is_complete, write_pair
 from .errors import ConversionError, EngineError, ParityError
+from .int8 import Quality, quantize
 from .precision_check import PrecisionCheck, measure_precision
-from .precisions import FP32, PRECISIONS, file_name
+from .precisions import FP16, FP32, INT8, PRECISIONS, file_name, to_fp16
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 # Raise when a precision's graph changes, so that files made before are made again.
 FORMAT = 1
@@ -52,7 +56,7 @@ def derive(folder: Path, precision: str, report: Callable[[str], None] = lambda 
 
     report(f"converting {fp32.path} to {precision}")
     original = onnx.load(fp32.path)
-    model = PRECISIONS[precision](original)
+    model, facts = _made(original, precision, report)
     report(f"comparing {precision} with float32")
     found = measure_precision(original, model)
     found.check(precision)
@@ -66,10 +70,25 @@ def derive(folder: Path, precision: str, report: Callable[[str], None] = lambda 
         "source": fp32.sidecar["source"],
         "network": fp32.sidecar["network"],
         "parity": asdict(found),
+        **facts,
     }
     path = folder / file_name(precision)
     write_pair(path, raw, path.with_suffix(".json"), json.dumps(sidecar, indent=2).encode() + b"\n")
     return Derived(path, True, sidecar)
+
+
+def _made(original: ModelProto, precision: str, report: Callable[[str], None]) -> tuple[ModelProto, dict[str, Any]]:
+    """The graph in another precision, and what its sidecar says of the making."""
+    if precision == FP16:
+        return to_fp16(original), {}
+    quantized = quantize(original, report)
+    return quantized.model, {
+        "quality": asdict(quantized.quality),
+        "quantization": {
+            "calibration_pictures": quantized.calibration_pictures,
+            "float_layers": list(quantized.float_layers),
+        },
+    }
 
 
 def _fp32(folder: Path) -> Derived:
@@ -98,6 +117,8 @@ def _up_to_date(fp32: Derived, precision: str) -> Derived | None:
         fits = sidecar["identity"] == _identity(fp32.sha256, precision) and sidecar["model"]["sha256"] == digest
         fits = fits and all(sidecar[key] == fp32.sidecar[key] for key in ("name", "source", "network"))
         PrecisionCheck(**sidecar["parity"]).check(precision)
+        if precision == INT8:
+            Quality(**sidecar["quality"]).check()
     except (OSError, ValueError, KeyError, TypeError, ParityError):
         return None
     return Derived(path, False, sidecar) if fits else None
@@ -105,4 +126,6 @@ def _up_to_date(fp32: Derived, precision: str) -> Derived | None:
 
 def _identity(fp32_sha256: str, precision: str) -> str:
     made_of = {"format": FORMAT, "fp32": fp32_sha256, "precision": precision, "onnx": version("onnx")}
+    if precision == INT8:  # its ranges were measured, and its quality judged, by this
+        made_of["openvino"] = version("openvino")
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import ParityError
 from .network import MEAN_BGR
+from .pictures import PARITY, pictures
 from .runtimes import Runner
 
 # On the 0..255 scale. Float32 sums in another order differ by about 1e-4 after 67 layers.
@@ -49,13 +49,7 @@ class Parity:
 
 def real_pictures() -> Iterator[NDArray[np.uint8]]:
     """Yield uint8 [1, H, W, 3] RGB: small cuttings of photographs."""
-    import cv2
-
-    folder = resources.files(__package__) / "parity_pictures"
-    for file in sorted(folder.iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".png"):
-            bgr = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-            yield np.ascontiguousarray(np.asarray(bgr, np.uint8)[None, :, :, ::-1])
+    return (picture[None] for _, picture in pictures(PARITY))
 
 
 def parity_inputs() -> Iterator[NDArray[np.uint8]]:

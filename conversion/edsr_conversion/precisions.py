@@ -1,12 +1,11 @@
 """The same network in another number format: one ONNX file per precision, typed throughout ("strongly typed").
 
-A precision is a file, never a flag of an engine builder: TensorRT 11 has no such flags any more. To add one, write a
-function from the float32 serving graph to the new one and name it in `PRECISIONS`.
+A precision is a file, never a flag of an engine builder: TensorRT 11 has no such flags any more. To add one, name it
+in `PRECISIONS`, write a function from the float32 serving graph to the new one, and call it in derive.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,8 @@ from .serving_graph import BODY_INPUT, BODY_OUTPUT, CONSTANTS
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-FP32, FP16 = "fp32", "fp16"
+FP32, FP16, INT8 = "fp32", "fp16", "int8"
+PRECISIONS = (FP32, FP16, INT8)
 
 
 def file_name(precision: str) -> str:
@@ -64,6 +64,3 @@ def to_fp16(model: ModelProto) -> ModelProto:
     graph.node.extend(nodes)
     onnx.checker.check_model(half, full_check=True)
     return half
-
-
-PRECISIONS: dict[str, Callable[[ModelProto], ModelProto]] = {FP32: lambda model: model, FP16: to_fp16}

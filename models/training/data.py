@@ -194,10 +194,30 @@ def references(split: str, root: Path) -> Iterator[tuple[Photograph, Image8]]:
         yield photograph, pair(reduce_to(photograph.read(root), REFERENCE_LONG_SIDE_PX))[0]
 
 
+# What the 8-bit conversion measures its ranges on: a cutting of each training photograph's reduction to this length.
+CALIBRATION_LONG_SIDE_PX, CALIBRATION_LR_PX = 850, 96
+CALIBRATION_PICTURES = 24
+
+
+def calibration_pictures(root: Path) -> Iterator[tuple[Photograph, Image8]]:
+    """Yield (photograph, LR uint8 [96, 96, 3] RGB) for some photographs of the training split: the liveliest part."""
+    rows = photographs("train")
+    for photograph in rows[:: len(rows) // CALIBRATION_PICTURES][:CALIBRATION_PICTURES]:
+        hr, lr = pair(reduce_to(photograph.read(root), CALIBRATION_LONG_SIDE_PX))
+        side = CALIBRATION_LR_PX
+        error = np.abs(resize(lr, hr.shape[1], hr.shape[0]).astype(np.float32) - hr).mean(axis=2)
+        corners = [(y, x) for y in range(0, lr.shape[0] - side + 1, 8) for x in range(0, lr.shape[1] - side + 1, 8)]
+        top, left = max(
+            corners, key=lambda at: error[at[0] * SCALE :, at[1] * SCALE :][: side * SCALE, : side * SCALE].sum()
+        )
+        yield photograph, lr[top : top + side, left : left + side]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Download, verify and unpack the training photographs.")
     parser.add_argument("root", type=Path, help="folder for the packages")
     parser.add_argument("--held-out", type=Path, help="also write the held-out references there, as PNG")
+    parser.add_argument("--calibration", type=Path, help="also write the pictures for 8-bit calibration there, as PNG")
     args = parser.parse_args()
     unpack_packages(args.root)
     for photograph in photographs():
@@ -206,6 +226,10 @@ def main() -> None:
         args.held_out.mkdir(parents=True, exist_ok=True)
         for photograph, image in references("held-out", args.root):
             Image.fromarray(image).save(args.held_out / f"{photograph.name}.png", optimize=True)
+    if args.calibration:
+        args.calibration.mkdir(parents=True, exist_ok=True)
+        for photograph, image in calibration_pictures(args.root):
+            Image.fromarray(image).save(args.calibration / f"{photograph.name}.png", optimize=True)
 
 
 if __name__ == "__main__":

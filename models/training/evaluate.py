@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from edsr_conversion.pictures import HELD_OUT, pictures
 from edsr_conversion.quality import psnr_y
-from PIL import Image
 
 from . import data
 
-HELD_OUT = Path(__file__).parent / "held-out"
 Upscale = Callable[[data.Image8], data.Image8]
 
 
 def references() -> Iterator[tuple[str, data.Image8]]:
     """Yield (name, HR uint8 [H, W, 3] RGB) of the committed held-out references."""
-    for path in sorted(HELD_OUT.glob("*.png")):
-        yield path.stem, np.array(Image.open(path).convert("RGB"))
+    return pictures(HELD_OUT)
 
 
 def evaluate(upscale: Upscale) -> dict[str, dict[str, float]]:

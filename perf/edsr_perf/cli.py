@@ -20,7 +20,6 @@ from .tiled import measure_tiled
 HALOS_PX = (0, 2, 4, 6, 8, 9, 10, 11, 12, 14, 16, 20, 24, 28, 32)
 # The picture of seams: which photograph, how much of it, with which halos.
 SEAMS_PICTURE, SEAMS_PX, SEAMS_HALOS_PX = 3, 192, (0, 4, 9)
-PHOTOGRAPHS = Path("models/training/held-out")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +68,7 @@ def _measured(args: argparse.Namespace, built: Path) -> dict[str, object]:
 
     network = json.loads((built / "model.json").read_text("utf-8"))["network"]
     run = openvino_runner(onnx.load(built / "model.onnx"))
-    pictures = photographs(args.root / PHOTOGRAPHS)
+    pictures = photographs()
     exact = int(network["halo_px"])
     halos = [*(halo for halo in HALOS_PX if halo < exact), exact]
     pixels = sum(picture.shape[0] * picture.shape[1] for picture in pictures)
@@ -92,7 +91,7 @@ def _draw_seams(args: argparse.Namespace, built: Path) -> None:
     from edsr_conversion.runtimes import openvino_runner
 
     network = json.loads((built / "model.json").read_text("utf-8"))["network"]
-    picture = photographs(args.root / PHOTOGRAPHS)[SEAMS_PICTURE][:SEAMS_PX, :SEAMS_PX]
+    picture = photographs()[SEAMS_PICTURE][:SEAMS_PX, :SEAMS_PX]
     halo_page.draw_seams(
         openvino_runner(onnx.load(built / "model.onnx")),
         int(network["scale"]),
@@ -137,15 +136,15 @@ def _contact_sheet(args: argparse.Namespace) -> int:
     return 0
 
 
-def photographs(folder: Path) -> list[NDArray[np.uint8]]:
+def photographs() -> list[NDArray[np.uint8]]:
     """The held-out photographs as they are, sharp and noisy as cameras make them, and reduced by 3, as in training."""
+    from edsr_conversion.pictures import HELD_OUT, pictures
     from PIL import Image
 
     found = []
-    for path in sorted(folder.glob("*.png")):
-        picture = Image.open(path).convert("RGB")
-        small = picture.resize((picture.width // 3, picture.height // 3), Image.Resampling.BICUBIC)
-        found += [np.asarray(picture), np.asarray(small)]
+    for _, picture in pictures(HELD_OUT):
+        size = (picture.shape[1] // 3, picture.shape[0] // 3)
+        found += [picture, np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))]
     return found
 
 

@@ -109,21 +109,21 @@ def test_the_builder_needs_the_memory_that_was_planned(project: Path) -> None:
     """The builder says what a context takes; the planner said it before. Never more; for these channels, exactly."""
     folder = project / "model_repository" / "edsr_baseline_x3" / "1"
     network = network_size(load_models(project)["edsr_baseline_x3"])
-    for precision, element in (("fp16", 2), ("fp32", 4)):
+    for precision in ("fp16", "fp32"):
         model = derive(folder, precision).path.read_bytes()
         for side in (48, 480, 1440):
             for profiles in (profiles_of(side, wide=False), profiles_of(side, wide=True)):
-                planned = network.activations(side * side, element)
+                planned = network.activations(side * side, precision)
                 built = build(Build(model, profiles, planned, 256 * MIB, RTX, "8.6"))
                 assert built.context_bytes == (planned,) * len(profiles)
-                assert built.weights_bytes == pytest.approx(network.parameters * element, rel=0.01)
+                assert built.weights_bytes == pytest.approx(network.weights_bytes(precision), rel=0.01)
 
 
 @pytest.mark.parametrize("capability", RTX_COMPUTE_CAPABILITIES)
 def test_no_architecture_needs_more_than_was_planned(project: Path, capability: str) -> None:
     folder = project / "model_repository" / "tiny" / "1"
-    for precision, element in (("fp16", 2), ("fp32", 4)):
-        planned = TINY.activations(960 * 960, element)
+    for precision in ("fp16", "fp32"):
+        planned = TINY.activations(960 * 960, precision)
         request = Build(
             derive(folder, precision).path.read_bytes(), profiles_of(960, wide=False), planned, 0, RTX, capability
         )
@@ -133,7 +133,7 @@ def test_no_architecture_needs_more_than_was_planned(project: Path, capability: 
 
 def test_the_builder_may_not_take_more_than_the_plan_counted(project: Path) -> None:
     model = derive(project / "model_repository" / "tiny" / "1", "fp16").path.read_bytes()
-    planned = TINY.activations(960 * 960, 2)
+    planned = TINY.activations(960 * 960, "fp16")
     with pytest.raises(EngineError, match="wanted more memory than the plan allows"):
         build(Build(model, profiles_of(960, wide=False), planned // 2, 0, RTX, "8.9"))
 

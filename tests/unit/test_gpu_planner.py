@@ -11,7 +11,7 @@ from edsr_conversion import PlanError, load_models, random_network
 from edsr_conversion.gpu.cards import Card, load_cards
 from edsr_conversion.gpu.planner import (
     ACTIVATIONS_CONSTANT,
-    BYTES_PER_ELEMENT,
+    FORMATS,
     MAX_ACTIVATIONS,
     MAX_ELEMENTS,
     MIB,
@@ -34,7 +34,7 @@ FULL, BASELINE = (network_size(MODELS[name]) for name in ("edsr_x3", "edsr_basel
 networks = st.builds(
     NetworkSize, blocks=st.integers(1, 40), filters=st.sampled_from((8, 16, 64, 100, 256, 512)), scale=st.integers(2, 4)
 )
-precisions = st.sampled_from(tuple(BYTES_PER_ELEMENT))
+precisions = st.sampled_from(tuple(FORMATS))
 
 
 @st.composite
@@ -78,8 +78,8 @@ def test_the_predicted_memory_is_the_sum_of_its_parts(card: Card, network: Netwo
     if plan is None:
         return
     largest = max(profile.max_px for profile in plan.profiles)
-    weights = network.parameters * BYTES_PER_ELEMENT[precision]
-    context = network.activations(largest, BYTES_PER_ELEMENT[precision]) + plan.workspace_bytes
+    weights = network.weights_bytes(precision)
+    context = network.activations(largest, precision) + plan.workspace_bytes
     instance = plan.process_bytes + weights + len(plan.profiles) * context + largest * network.io_per_px()
     assert plan.total_bytes == plan.server_bytes + plan.instances * instance
 
@@ -89,12 +89,11 @@ def test_no_plan_means_that_not_even_the_smallest_tile_fits(card: Card, network:
     if plan_or_none(card, network, precision) is not None:
         return
     smallest = (2 * network.halo_px // 48 + 1) * 48
-    element = BYTES_PER_ELEMENT[precision]
     px, a = smallest**2, Assumptions()
-    needed = a.server_bytes + a.process_bytes + a.scratch_bytes + network.parameters * element
-    needed += network.activations(px, element) + px * network.io_per_px()
+    needed = a.server_bytes + a.process_bytes + a.scratch_bytes + network.weights_bytes(precision)
+    needed += network.activations(px, precision) + px * network.io_per_px()
     too_much = needed > card.vram_mib * MIB * (1 - a.margin)
-    assert too_much or px * network.filters > MAX_ELEMENTS or network.activations(px, element) > MAX_ACTIVATIONS
+    assert too_much or px * network.filters > MAX_ELEMENTS or network.activations(px, precision) > MAX_ACTIVATIONS
 
 
 @given(any_card(), networks, precisions)
@@ -148,7 +147,8 @@ def test_nothing_is_expected_to_beat_the_physical_limit(c: Card, n: NetworkSize,
     limit, expected, copies = times(c, n, precision, px)
     assert 0 < limit <= expected
     assert copies > 0
-    assert limit >= px * n.flop_per_px / (max(c.fp16_tflops, c.fp16_fast_tflops, c.fp32_tflops) * 1e12) * (1 - 1e-12)
+    best = c.int8_tops if precision == "int8" else max(c.fp16_tflops, c.fp16_fast_tflops, c.fp32_tflops)
+    assert limit >= px * n.flop_per_px / (best * 1e12) * (1 - 1e-12)
 
 
 @given(any_card(), networks, precisions)
@@ -213,4 +213,4 @@ def test_the_size_of_a_network_agrees_with_the_network_itself() -> None:
 def test_the_published_network_is_planned_with_its_published_size() -> None:
     assert FULL.parameters == 38_424_603
     assert math.isclose(FULL.flop_per_px, 76.8e6, rel_tol=1e-3)
-    assert FULL.activations(1024**2, 2) == ACTIVATIONS_CONSTANT + 4 * 256 * 2 * 1024**2
+    assert FULL.activations(1024**2, "fp16") == ACTIVATIONS_CONSTANT + 4 * 256 * 2 * 1024**2

@@ -16,7 +16,6 @@ from ..network import receptive_radius_px
 from .cards import Card
 
 MIB = 2**20
-BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2}
 # Sides are multiples of this, so that 3/4 and 4/3 of them are whole: 1440 gives 1080x1920, 2880 gives 2160x3840.
 SIDE_STEP = 48
 # TensorRT counts the elements of a tensor in 31 bits (NVIDIA/TensorRT#4123).
@@ -27,6 +26,28 @@ MAX_ACTIVATIONS = 32_000 * MIB
 ACTIVATIONS_CONSTANT = 8_000 * 1024
 # The builder pads channels on some architectures (12.0).
 CHANNEL_STEP = 8
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a precision stores things, in bytes per value.
+
+    Attributes:
+        weight_bytes: of an engine's weights. 8-bit ones carry scales, and what stays float16: for 64 filters and more
+            at most a tenth (read from the builder, as `NetworkSize.activations`).
+        map_bytes: of the feature maps that a context holds.
+        moved_bytes: of the feature maps that convolutions read and write.
+        further_maps: feature maps that a context holds beside the four of every precision: in 8 bits some maps exist
+            in both formats.
+    """
+
+    weight_bytes: float
+    map_bytes: int
+    moved_bytes: int
+    further_maps: int = 0
+
+
+FORMATS = {"fp32": Format(4, 4, 4), "fp16": Format(2, 2, 2), "int8": Format(1.1, 2, 1, further_maps=1)}
 
 
 @dataclass(frozen=True)
@@ -102,8 +123,13 @@ class NetworkSize:
     def halo_px(self) -> int:
         return receptive_radius_px(self.blocks)
 
-    def traffic_per_px(self, element: int) -> int:
+    def weights_bytes(self, precision: str) -> int:
+        """Bytes of an engine's weights."""
+        return math.ceil(self.parameters * FORMATS[precision].weight_bytes)
+
+    def traffic_per_px(self, precision: str) -> int:
         """Bytes per LR pixel if every convolution reads its input from, and writes its output to, device memory."""
+        element = FORMATS[precision].moved_bytes
         maps = 2 * (2 * self.blocks + 1) + 2 + (self.blocks + 1)  # in and out; head and tail; the residuals read again
         return maps * self.filters * element + self.out_channels * (element + 8)
 
@@ -111,15 +137,16 @@ class NetworkSize:
         """Bytes of the uint8 input and output per LR pixel."""
         return 3 + self.out_channels
 
-    def activations(self, px: int, element: int) -> int:
+    def activations(self, px: int, precision: str) -> int:
         """Bytes one execution context needs for activations: four live maps, the last two at least as wide as the tail.
 
-        Read from the builder of TensorRT for RTX 1.7 for 7.5, 8.6 and 12.0, 16 to 256 filters, scale 2 to 4, both
-        precisions and 64x64 to 2880x2880: equal, or less where channels need no padding.
+        Read from the builder of TensorRT for RTX 1.7 for 7.5, 8.6 and 12.0, 16 to 256 filters, scale 2 to 4, fp32 and
+        fp16 and 64x64 to 2880x2880: equal, or less where channels need no padding. int8 needs up to one map more.
         """
+        element, further = FORMATS[precision].map_bytes, FORMATS[precision].further_maps
         wide = math.ceil(self.filters / CHANNEL_STEP) * CHANNEL_STEP * element
         tail = math.ceil(self.out_channels / CHANNEL_STEP) * CHANNEL_STEP
-        return ACTIVATIONS_CONSTANT + px * (2 * wide + max(wide, tail * element) + max(wide, tail * 4))
+        return ACTIVATIONS_CONSTANT + px * ((2 + further) * wide + max(wide, tail * element) + max(wide, tail * 4))
 
 
 @dataclass(frozen=True)
@@ -240,9 +267,8 @@ def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Ass
     Raises:
         PlanError: not even the smallest useful tile fits the card's memory, or the precision is unknown.
     """
-    if precision not in BYTES_PER_ELEMENT:
-        raise PlanError(f"There is no plan for precision {precision!r}. There are: {', '.join(BYTES_PER_ELEMENT)}.")
-    element = BYTES_PER_ELEMENT[precision]
+    if precision not in FORMATS:
+        raise PlanError(f"There is no plan for precision {precision!r}. There are: {', '.join(FORMATS)}.")
     limits = _limits(card, network, precision, assumptions)
     smallest = SIDE_STEP * (2 * network.halo_px // SIDE_STEP + 1)  # a tile must be wider than its two halos
     hard = min((limit for limit in limits if limit.name != "time"), key=lambda limit: limit.side)
@@ -259,8 +285,8 @@ def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Ass
     px = side * side
     limit_s, expected_s, copy_s = times(card, network, precision, px, assumptions)
     budget = _budget(card, assumptions)
-    context = network.activations(px, element) + assumptions.scratch_bytes
-    fixed = assumptions.process_bytes + network.parameters * element + px * network.io_per_px()
+    context = network.activations(px, precision) + assumptions.scratch_bytes
+    fixed = assumptions.process_bytes + network.weights_bytes(precision) + px * network.io_per_px()
 
     def total(instances: int, profiles: int) -> int:
         return assumptions.server_bytes + instances * (fixed + profiles * context)
@@ -285,8 +311,8 @@ def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Ass
         instances=instances,
         cuda_graphs=graphs,
         workspace_bytes=assumptions.scratch_bytes,
-        weights_bytes=network.parameters * element,
-        activations_bytes=network.activations(px, element),
+        weights_bytes=network.weights_bytes(precision),
+        activations_bytes=network.activations(px, precision),
         io_bytes=px * network.io_per_px(),
         process_bytes=assumptions.process_bytes,
         server_bytes=assumptions.server_bytes,
@@ -321,19 +347,20 @@ def times(
     The limit: all FLOP at the dense peak, or input, output and weights once through memory, whichever is longer.
     Expected: FLOP at `efficiency` of the peak, or every feature map through memory, whichever is longer.
     """
-    element = BYTES_PER_ELEMENT[precision]
     peak, best = _peaks(card, precision)
     flop = float(px) * network.flop_per_px
     bandwidth = card.bandwidth_gb_s * 1e9
-    once = px * network.io_per_px() + network.parameters * element
+    once = px * network.io_per_px() + network.weights_bytes(precision)
     limit = max(flop / best, once / bandwidth)
-    through_memory = px * network.traffic_per_px(element) / (bandwidth * assumptions.bandwidth_efficiency)
+    through_memory = px * network.traffic_per_px(precision) / (bandwidth * assumptions.bandwidth_efficiency)
     expected = max(flop / (peak * assumptions.efficiency), through_memory, limit)
     return limit, expected, px * network.io_per_px() / (card.pcie_gb_s * 1e9)
 
 
 def _peaks(card: Card, precision: str) -> tuple[float, float]:
     """FLOP/s to expect from, and FLOP/s nothing can exceed. TF32 is off in fp32 engines: fp16 has the same mantissa."""
+    if precision == "int8":
+        return card.int8_tops * 1e12, card.int8_tops * 1e12
     if precision == "fp32":
         return card.fp32_tflops * 1e12, card.fp32_tflops * 1e12
     return card.fp16_tflops * 1e12, max(card.fp16_tflops, card.fp16_fast_tflops) * 1e12
@@ -344,23 +371,22 @@ def _budget(card: Card, assumptions: Assumptions) -> int:
 
 
 def _limits(card: Card, network: NetworkSize, precision: str, assumptions: Assumptions) -> list[Limit]:
-    element = BYTES_PER_ELEMENT[precision]
     widest = max(network.filters, network.out_channels)
     budget = _budget(card, assumptions)
     processes = assumptions.server_bytes + assumptions.process_bytes
-    left = budget - processes - assumptions.scratch_bytes - network.parameters * element
+    left = budget - processes - assumptions.scratch_bytes - network.weights_bytes(precision)
 
     def expected(px: int) -> float:
         return times(card, network, precision, px, assumptions)[1]
 
     def memory(px: int) -> int:
-        return network.activations(px, element) + px * network.io_per_px()
+        return network.activations(px, precision) + px * network.io_per_px()
 
     largest = assumptions.max_request_px
     sides = {
         "request size": _side(lambda px: px <= largest),
         "tensor elements": _side(lambda px: px * widest <= MAX_ELEMENTS),
-        "context": _side(lambda px: network.activations(px, element) <= MAX_ACTIVATIONS),
+        "context": _side(lambda px: network.activations(px, precision) <= MAX_ACTIVATIONS),
         "memory": _side(lambda px: memory(px) <= left),
         "time": _side(lambda px: expected(px) <= assumptions.max_request_s),
     }

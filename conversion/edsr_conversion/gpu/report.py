@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..repository import shapes_text
 from .cards import Card
-from .planner import BYTES_PER_ELEMENT, MIB, Plan, times
+from .planner import MIB, Plan, times
 from .replaced import Claim, claims_for, words
 
 PICTURES = ((256, 256), (512, 512), (1024, 1024), (1080, 1920), (2048, 2048), (2160, 3840), (4096, 4096), (8192, 8192))
@@ -62,11 +62,10 @@ def footer(plan: Plan) -> str:
 def alone_bytes(plan: Plan, height: int, width: int) -> int | None:
     """Memory of one instance for just this picture in one piece; None where no tensor can be that large."""
     px, network = height * width, plan.network
-    element = BYTES_PER_ELEMENT[plan.precision]
     elements = max(network.filters, network.out_channels) * px
     if elements > 2**31 - 1:
         return None
-    activations = network.activations(px, element) + plan.workspace_bytes
+    activations = network.activations(px, plan.precision) + plan.workspace_bytes
     return plan.server_bytes + plan.process_bytes + plan.weights_bytes + activations + px * network.io_per_px()
 
 
