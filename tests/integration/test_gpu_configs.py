@@ -203,7 +203,11 @@ def test_a_served_model_refuses_a_shape_over_its_profile(build_repository: Calla
 def test_serving_on_a_gpu_that_is_not_there_is_explained(run: Run, root: Path, tmp_path: Path) -> None:
     arguments = ("edsr_serving", "run", "--repository", root / "model_repository", "--run-dir", tmp_path / "run")
     assert_one_line_error(run(*arguments, "--gpu", "h100"), 5, "make up GPU=h100")
-    assert_one_line_error(run(*arguments, "--gpu", "nonesuch"), 5, "no configuration nonesuch-rtx")
+    assert_one_line_error(run(*arguments, "--gpu", "nonesuch"), 5, "There is no card 'nonesuch'")
+    assert_one_line_error(run(*arguments, "--gpu", "all"), 5, "means several cards")
+    assert_one_line_error(
+        run(*arguments, "--gpu", "NVIDIA_A100-40GB", "--precision", "fp32"), 5, "GPU=a100-40gb PRECISION=fp32"
+    )
     assert_one_line_error(run(*arguments, "--gpu", "auto"), 4, "no NVIDIA GPU")
     assert_one_line_error(run(*arguments, "--gpu", "t4", "--precision", "bf16"), 1, "on a GPU")
     assert_one_line_error(run(*arguments, "--precision", "fp16"), 1, "on the CPU")

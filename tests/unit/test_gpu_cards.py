@@ -11,7 +11,7 @@ from edsr_conversion import CatalogueError
 from edsr_conversion.errors import CardError
 from edsr_conversion.gpu.cards import Card, load_cards, select
 from edsr_conversion.gpu.flavours import RTX_COMPUTE_CAPABILITIES, is_card
-from edsr_conversion.gpu.nvml import as_toml, described, detect
+from edsr_conversion.gpu.nvml import as_toml, choose_card, choose_cards, described, detect
 from edsr_serving.gpu.devices import Device, devices
 
 TABLE = """\
@@ -90,8 +90,40 @@ def test_a_card_is_found_in_any_spelling(cards: dict[str, Card], name: str) -> N
     assert select(cards, "RTX 4090") is select(cards, "nvidia geforce rtx_4090") is cards["rtx-4090"]
 
 
+def test_a_card_is_found_by_every_name_its_driver_gives_it(cards: dict[str, Card]) -> None:
+    for card in cards.values():
+        for name in card.nvml_names:
+            assert select(cards, name) is card
+            assert choose_card(cards, name.upper(), tuple) is card
+
+
+def test_a_drivers_name_of_several_cards_is_refused_with_their_names(cards: dict[str, Card]) -> None:
+    own = replace(cards["h100"], key="mine")
+    with pytest.raises(CardError, match=r"'NVIDIA H100 80GB HBM3' is what the driver calls h100 and mine\. Name one"):
+        select({**cards, "mine": own}, "NVIDIA H100 80GB HBM3")
+
+
+@pytest.mark.parametrize("name", ["all", "ALL", "t4,l4"])
+def test_several_cards_are_refused_where_one_is_meant(cards: dict[str, Card], name: str) -> None:
+    with pytest.raises(CardError, match=f"GPU={name} means several cards, and this takes one.*make sizing"):
+        choose_card(cards, name, tuple)
+
+
+def test_several_cards_are_each_taken_once(cards: dict[str, Card]) -> None:
+    t4 = Device(0, "Tesla T4", "7.5", 15360)
+    assert choose_cards(cards, "T4, rtx 4090,tesla t4,,auto", lambda: (t4,)) == [cards["t4"], cards["rtx-4090"]]
+    assert choose_cards(cards, "t4,All", tuple) == list(cards.values())
+    for names in ("", "t4,voodoo"):
+        with pytest.raises(CardError, match="There is no card"):
+            choose_cards(cards, names, tuple)
+
+
 @pytest.mark.parametrize(
-    ("name", "hint"), [("a100", "a100-40gb"), ("rtx4090", "rtx-4090"), ("h10", "h100"), ("voodoo", "make gpus")]
+    ("name", "hint"),
+    [
+        *(("a100", "a100-40gb"), ("rtx4090", "rtx-4090"), ("h10", "h100"), ("voodoo", "make gpus")),
+        ("NVIDIA H100 80GB HBM", "Did you mean h100 "),
+    ],
 )
 def test_an_unknown_card_is_refused_with_near_names(cards: dict[str, Card], name: str, hint: str) -> None:
     with pytest.raises(CardError, match=hint):

@@ -197,10 +197,36 @@ def test_an_engine_for_another_card_or_version_is_refused_and_a_lookalike_warned
     assert "planned for NVIDIA T4, running on NVIDIA GeForce GTX 1650" in warning
 
 
+@pytest.mark.parametrize("name", ["t4", "T4", "nvidia_t4", "Tesla T4", "NVIDIA Tesla-T4 MIG 1g.5gb"])
+def test_a_card_of_the_repository_is_found_by_the_names_that_a_plan_takes(
+    engine: Callable[..., Path], name: str
+) -> None:
+    card = {"key": "t4", "driver_names": ["Tesla T4", "NVIDIA Tesla-T4 MIG 1g.5gb"]}
+    assert card_key(name, engine(card=card), []) == "t4"
+
+
+def test_a_card_the_repository_does_not_have_is_refused_with_near_names(engine: Callable[..., Path]) -> None:
+    repository = engine()
+    for name, words in (("t44", "no card 't44' in .*Did you mean t4"), ("../t4", "no card"), ("all", "takes one")):
+        with pytest.raises(NothingToServeError, match=words):
+            card_key(name, repository, [])
+    assert card_key("H100", repository, []) == "h100"  # has a configuration, but no engine
+
+
+def test_an_engine_of_another_precision_is_advised_by_card_and_precision(engine: Callable[..., Path]) -> None:
+    repository = engine()
+    with pytest.raises(NothingToServeError, match="make engines GPU=t4 PRECISION=fp32 FLAVOUR=tensorrt-rtx"):
+        choose(find_models(repository, "t4-fp32-rtx"), ())
+    with pytest.raises(NothingToServeError, match="make up GPU=h100 PRECISION=fp32"):
+        choose(find_models(repository, "h100-fp32-rtx"), ())
+    (model,) = find_models(engine("other", precision="fp32"), "t4-rtx")[1:]
+    with pytest.raises(NothingToServeError, match="make engines GPU=t4 PRECISION=fp32"):
+        check_engines([model], [T4], "1.8")
+
+
 def test_auto_is_the_card_whose_engine_is_there(engine: Callable[..., Path]) -> None:
     repository = engine()
     assert card_key("auto", repository, [T4]) == "t4"
-    assert card_key("RTX 4090", repository, []) == "rtx-4090"
     with pytest.raises(InstallationError, match="no NVIDIA GPU"):
         card_key("auto", repository, [])
     with pytest.raises(NothingToServeError, match="No engine was built for NVIDIA L4"):

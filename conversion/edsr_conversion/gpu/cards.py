@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+from edsr_serving.gpu.names import ALL, AUTO, find, normalise
 
 from ..catalogue import read_tables
 from ..errors import CardError
@@ -18,7 +19,7 @@ LOCAL_CATALOGUE = Path("gpus.local.toml")
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 COMPUTE_CAPABILITY = re.compile(r"\d{1,2}\.\d")
 # What they mean after `GPU=` is no card.
-WORDS = ("all", "auto")
+WORDS = (ALL, AUTO)
 # Names of engines and configurations end so, by flavour and precision: "t4-fp32-rtx" is one of t4, never of a card.
 ENDINGS = ("-rtx", *(f"-{precision}" for precision in PRECISIONS), "-int8")
 MEMORY_SLICES = 8
@@ -103,24 +104,15 @@ def load_cards(root: Path, *, local: bool = True) -> dict[str, Card]:
 
 
 def select(cards: dict[str, Card], name: str) -> Card:
-    """The card called `name`, however it is written: "RTX 4090" is rtx-4090.
+    """The card called `name`, however it is written, or by its driver.
 
     Raises:
-        CardError: there is none; the message has the nearest names.
+        CardError: there is none, or several; the message has the nearest names.
     """
-    key = normalise(name)
-    if key in cards:
-        return cards[key]
-    near = [other for other in cards if other.startswith(f"{key}-")][:4]
-    near = near or difflib.get_close_matches(key, cards, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}?" if near else "`make gpus` lists them."
-    raise CardError(f"There is no card {name!r} in {CATALOGUE}. {hint} A card of your own goes into {LOCAL_CATALOGUE}.")
-
-
-def normalise(name: str) -> str:
-    """A card's key from its name in any spelling: lower case, hyphens, without the maker's name."""
-    key = re.sub(r"[\s_]+", "-", name.strip().lower())
-    return re.sub(r"^(nvidia-|tesla-|geforce-)+", "", key)
+    try:
+        return cards[find(name, {key: card.nvml_names for key, card in cards.items()}, str(CATALOGUE))]
+    except LookupError as error:
+        raise CardError(str(error)) from None
 
 
 def _read(path: Path) -> dict[str, Card]:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from edsr_serving.errors import InstallationError
 from edsr_serving.gpu.devices import Device, devices
+from edsr_serving.gpu.names import make_options
 
 from .. import catalogue, repository
 from ..catalogue import Model
 from ..derive import Derived, derive
 from ..errors import CannotBuildHereError, CatalogueError, ConversionError, EngineError, PlanError
 from ..precisions import FP16, PRECISIONS
-from . import cards as card_catalogue
 from .builder import HARDWARE_COMPATIBILITY, PROFILING, BuildOptions, Progress
-from .cards import Card, load_cards, select
+from .cards import Card, load_cards
 from .engine import Engine, build_engine, describe, paths
 from .flavours import (
     AUTO,
@@ -36,7 +36,7 @@ from .flavours import (
     variant,
     version,
 )
-from .nvml import as_toml, detect
+from .nvml import as_toml, choose_card, choose_cards, detect
 from .planner import DEFAULTS, MIB, Assumptions, Plan, make_plan
 from .report import card_line, footer, plan_text
 from .sizing import CHART, PAGE, as_json, columns, draw, page, parse_prices, rows
@@ -54,6 +54,7 @@ def add_commands(commands: Any) -> None:
     """Add the commands to an argparse sub-parser action."""
     gpus = commands.add_parser("gpus", help="list the cards of gpus.toml; --detect describes the one in this machine")
     gpus.add_argument("--detect", action="store_true", help="print this machine's card as a table for gpus.local.toml")
+    gpus.add_argument("--check", metavar="CARDS", help="say nothing if these are cards, and what is wrong if not")
     gpus.add_argument("--json", action="store_true", help="machine-readable output")
     gpus.set_defaults(run=_gpus)
 
@@ -94,7 +95,7 @@ def add_commands(commands: Any) -> None:
     precision.set_defaults(run=_precision)
 
     container = commands.add_parser(
-        "container-check", help="will these engines load in Triton's container of a release"
+        "container-check", help="name the configuration of engines that load in Triton's container of a release"
     )
     container.add_argument("--gpu", help="a card; without one there is nothing to check")
     container.add_argument("--model", action="append", default=[], help="the model to be served")
@@ -111,7 +112,9 @@ def _add_target(parser: argparse.ArgumentParser, gpu_help: str) -> None:
 
 def _gpus(args: argparse.Namespace) -> None:
     cards = load_cards(args.root)
-    if args.detect:
+    if args.check is not None:
+        choose_cards(cards, args.check, _devices)
+    elif args.detect:
         print(as_toml(detect(cards.values(), _devices())), end="")
     elif args.json:
         print(json.dumps([card.__dict__ | {"tier": card.tier} for card in cards.values()], indent=2))
@@ -123,7 +126,7 @@ def _plan(args: argparse.Namespace) -> None:
     if not (0 < args.efficiency <= 1 and args.max_request_seconds > 0):
         raise PlanError("--efficiency must be in (0, 1], --max-request-seconds positive.")
     assumptions = Assumptions(efficiency=args.efficiency, max_request_s=args.max_request_seconds)
-    card = _one_card(args)
+    card = choose_card(load_cards(args.root), args.gpu, _devices)
     models = catalogue.select(catalogue.load_models(args.root), args.model)
     plans = {m.name: make_plan(card, repository.network_size(m), args.precision, assumptions) for m in models}
     if args.json:
@@ -182,13 +185,13 @@ def _engines(args: argparse.Namespace) -> None:
     toolbox = _toolbox()
     cards = load_cards(args.root)
     everything = args.gpu.strip().lower() == ALL
-    chosen = list(cards.values()) if everything else [_card(cards, name, toolbox) for name in args.gpu.split(",")]
+    chosen = choose_cards(cards, args.gpu, lambda: toolbox.devices)
     models = _built_models(args)
     elsewhere: list[Card] = []
     failed: ConversionError | None = None
     for card in chosen:
         try:
-            flavour = choose(args.flavour, card, toolbox)
+            flavour = choose(args.flavour, card, toolbox, args.precision)
             _engines_of(args, card, flavour, models, toolbox, options)
         except CannotBuildHereError as error:
             if not everything:
@@ -260,21 +263,21 @@ def _report(model: Model, plan: Plan, onnx: Derived, engine: Engine) -> None:
 
 
 def _next_steps(card: Card, flavour: str, precision: str) -> str:
-    suffix = "" if precision == FP16 else f" PRECISION={precision}"
+    options = make_options(card.key, precision)
     if flavour == RTX:
         return (
-            f"  loads in TensorRT for RTX: `make serve GPU={card.key}{suffix}` where the card is, no container\n"
-            f"  for TensorRT, in NVIDIA's container on the card: make engines-container GPU={card.key}{suffix}"
+            f"  loads in TensorRT for RTX: `make serve {options}` where the card is, no container\n"
+            f"  for TensorRT, in NVIDIA's container on the card: make engines-container {options}"
         )
-    also = f"\n  for TensorRT for RTX, built anywhere: make engines GPU={card.key}{suffix} FLAVOUR={RTX}"
-    return f"  loads in Triton's container with the same TensorRT, on this card: make up GPU={card.key}{suffix}" + (
+    also = f"\n  for TensorRT for RTX, built anywhere: make engines {options} FLAVOUR={RTX}"
+    return f"  loads in Triton's container with the same TensorRT, on this card: make up {options}" + (
         also if supports_rtx(card) else ""
     )
 
 
 def _verify(args: argparse.Namespace) -> None:
     toolbox = _toolbox()
-    card = _card(load_cards(args.root), args.gpu, toolbox)
+    card = choose_card(load_cards(args.root), args.gpu, lambda: toolbox.devices)
     for model in _built_models(args):
         folder = args.root / "model_repository" / model.name / "1"
         flavour = args.flavour if args.flavour != AUTO else _built_flavour(folder, card, args.precision)
@@ -297,7 +300,7 @@ def _precision(args: argparse.Namespace) -> None:
 def _container_check(args: argparse.Namespace) -> None:
     if not args.gpu:
         return
-    card = select(load_cards(args.root), args.gpu)
+    card = choose_card(load_cards(args.root), args.gpu, _devices)
     for model in catalogue.select(catalogue.load_models(args.root), args.model or ["edsr_baseline_x3"]):
         folder = args.root / "model_repository" / model.name / "1"
         plan = make_plan(card, repository.network_size(model), args.precision)
@@ -305,8 +308,10 @@ def _container_check(args: argparse.Namespace) -> None:
         sidecar = check_artefact(*paths(folder, plan, TENSORRT), onnx, plan, TENSORRT)
         if mismatch := check_release(sidecar["version"], args.release):
             raise EngineError(
-                f"{model.name}: the engine for {card.name} was {mismatch}. Run `make engines-container GPU={card.key}`."
+                f"{model.name}: the engine for {card.name} was {mismatch}. Run `make engines-container "
+                f"{make_options(card.key, args.precision)}`."
             )
+    print(variant(card.key, TENSORRT, args.precision))
 
 
 def _toolbox() -> Toolbox:
@@ -318,16 +323,6 @@ def _devices() -> tuple[Device, ...]:
         return devices()
     except InstallationError as error:
         raise CannotBuildHereError(str(error)) from None
-
-
-def _one_card(args: argparse.Namespace) -> Card:
-    return _card(load_cards(args.root), args.gpu, Toolbox(None, None, _devices()))
-
-
-def _card(cards: dict[str, Card], name: str, toolbox: Toolbox) -> Card:
-    if card_catalogue.normalise(name) == AUTO:
-        return detect(cards.values(), toolbox.devices)
-    return select(cards, name)
 
 
 def _built_models(args: argparse.Namespace) -> list[Model]:

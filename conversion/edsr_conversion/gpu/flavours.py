@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import re
 from dataclasses import dataclass
 from types import ModuleType
 
 from edsr_serving.gpu.devices import Device
+from edsr_serving.gpu.names import card_and_precision, make_options
 
 from ..errors import CannotBuildHereError, CardError
-from ..precisions import FP16, PRECISIONS
+from ..precisions import FP16
 from .cards import Card
 
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
@@ -66,12 +66,10 @@ def variant(card_key: str, flavour: str, precision: str = FP16) -> str:
 
 def card_and_flavour(variant_name: str) -> tuple[str, str]:
     """What `variant` made a name of, precision aside: ("a10g", RTX) of "a10g-fp32-rtx"."""
-    rest = variant_name.removesuffix("-rtx")
-    others = "|".join(precision for precision in PRECISIONS if precision != FP16)
-    return re.sub(rf"-({others})$", "", rest), TENSORRT if rest == variant_name else RTX
+    return card_and_precision(variant_name)[0], RTX if variant_name.endswith("-rtx") else TENSORRT
 
 
-def choose(requested: str, card: Card, toolbox: Toolbox) -> str:
+def choose(requested: str, card: Card, toolbox: Toolbox, precision: str = FP16) -> str:
     """The flavour to build with.
 
     Raises:
@@ -79,47 +77,49 @@ def choose(requested: str, card: Card, toolbox: Toolbox) -> str:
         CardError: TensorRT was asked for, but the card in this machine is not the one named.
     """
     if requested == RTX:
-        _check_rtx(card, toolbox)
+        _check_rtx(card, toolbox, precision)
         return RTX
     if requested == TENSORRT:
-        _check_tensorrt(card, toolbox)
+        _check_tensorrt(card, toolbox, precision)
         return TENSORRT
     if toolbox.tensorrt and any(is_card(device, card) for device in toolbox.devices):
         return TENSORRT
     if supports_rtx(card) and toolbox.rtx:
         return RTX
     if supports_rtx(card):
-        _check_rtx(card, toolbox)
+        _check_rtx(card, toolbox, precision)
     raise CannotBuildHereError(
         f"An engine for {card.name} (compute capability {card.compute_capability}) cannot be built here: "
         f"TensorRT for RTX knows only {', '.join(RTX_COMPUTE_CAPABILITIES)}, and TensorRT builds on the card itself.\n"
-        + elsewhere(card)
+        + elsewhere(card, precision)
     )
 
 
-def elsewhere(card: Card) -> str:
+def elsewhere(card: Card, precision: str = FP16) -> str:
     """Where and how TensorRT builds the engine for a card: indented lines."""
+    options = make_options(card.key, precision)
     return (
-        f"  On a machine with that card, Docker and NVIDIA's container toolkit: make engines-container GPU={card.key}\n"
+        f"  On a machine with that card, Docker and NVIDIA's container toolkit: make engines-container {options}\n"
         f"  or, where TensorRT for Python is installed beside the card:        "
-        f"make engines GPU={card.key} FLAVOUR={TENSORRT}"
+        f"make engines {options} FLAVOUR={TENSORRT}"
     )
 
 
-def _check_rtx(card: Card, toolbox: Toolbox) -> None:
+def _check_rtx(card: Card, toolbox: Toolbox, precision: str) -> None:
     if not supports_rtx(card):
         raise CannotBuildHereError(
             f"TensorRT for RTX cannot build for {card.name}: it knows compute capability "
-            f"{', '.join(RTX_COMPUTE_CAPABILITIES)}, not {card.compute_capability}.\n" + elsewhere(card)
+            f"{', '.join(RTX_COMPUTE_CAPABILITIES)}, not {card.compute_capability}.\n" + elsewhere(card, precision)
         )
     if not toolbox.rtx:
         raise CannotBuildHereError("TensorRT for RTX is not installed in this environment. Run `make setup`.")
 
 
-def _check_tensorrt(card: Card, toolbox: Toolbox) -> None:
+def _check_tensorrt(card: Card, toolbox: Toolbox, precision: str) -> None:
     if not toolbox.devices:
         raise CannotBuildHereError(
-            "TensorRT builds an engine on the card itself, and this machine has no NVIDIA GPU.\n" + elsewhere(card)
+            "TensorRT builds an engine on the card itself, and this machine has no NVIDIA GPU.\n"
+            + elsewhere(card, precision)
         )
     if not any(is_card(device, card) for device in toolbox.devices):
         here = ", ".join(f"{d.name} ({d.compute_capability}, {d.vram_mib:,} MiB)" for d in toolbox.devices)
@@ -129,7 +129,8 @@ def _check_tensorrt(card: Card, toolbox: Toolbox) -> None:
         )
     if not toolbox.tensorrt:
         raise CannotBuildHereError(
-            "TensorRT for Python is not installed in this environment; NVIDIA's container has it.\n" + elsewhere(card)
+            "TensorRT for Python is not installed in this environment; NVIDIA's container has it.\n"
+            + elsewhere(card, precision)
         )
 
 

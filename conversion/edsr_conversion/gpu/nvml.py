@@ -1,14 +1,15 @@
-"""A card from what the driver tells of this machine's GPU (see edsr_serving.gpu.devices)."""
+"""The cards that `GPU=` names, and a card from what the driver tells of this machine's (edsr_serving.gpu.devices)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from edsr_serving.gpu.devices import Device
+from edsr_serving.gpu.names import ALL, AUTO, normalise
 
 from ..errors import CardError
-from .cards import ENDINGS, Card, normalise
+from .cards import ENDINGS, Card, select
 
 # FP16 with FP32 accumulation in units of plain FP32, by compute capability: the smallest among the cards of each, so
 # that a card nobody listed is not promised too much. Derived from NVIDIA's architecture whitepapers.
@@ -16,6 +17,28 @@ FP16_PER_FP32 = {"7.5": 2.0, "8.0": 16.0, "8.6": 2.0, "8.9": 2.0, "9.0": 14.0, "
 CORES_PER_SM = {"7.5": 64, "8.0": 64}
 DEFAULT_CORES_PER_SM = 128
 PCIE_GB_S_PER_LANE = {1: 0.2, 2: 0.4, 3: 0.75, 4: 1.5, 5: 3.1, 6: 6.2}
+
+
+def choose_card(cards: dict[str, Card], name: str, found: Callable[[], tuple[Device, ...]]) -> Card:
+    """The one card that `name` means; "auto" is this machine's, for which `found` gives the GPUs.
+
+    Raises:
+        CardError: there is no such card, or the name means several.
+    """
+    return detect(cards.values(), found()) if normalise(name) == AUTO else select(cards, name)
+
+
+def choose_cards(cards: dict[str, Card], names: str, found: Callable[[], tuple[Device, ...]]) -> list[Card]:
+    """The cards that `names` means, with commas between them, each once; "all" is every card listed.
+
+    Raises:
+        CardError: there is no such card.
+    """
+    each = [name for name in names.split(",") if name.strip()] or [names]
+    if ALL in map(normalise, each):
+        return list(cards.values())
+    chosen = [choose_card(cards, name, found) for name in each]
+    return list({card.key: card for card in chosen}.values())
 
 
 def detect(cards: Iterable[Card], found: tuple[Device, ...]) -> Card:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from edsr_serving.gpu.names import make_options
 from numpy.typing import NDArray
 
 from ..convert import MODEL_FILE, write_atomically
@@ -97,7 +98,9 @@ def check_artefact(path: Path, sidecar_path: Path, onnx: Derived, plan: Plan, fl
         EngineError: it is missing, damaged, or made of something else; the message has the command.
     """
     target = "engines" if flavour == RTX else "engines-container"
-    again = f"`make {target} GPU={plan.card.key} MODEL={onnx.path.parent.parent.name}` builds it"
+    again = (
+        f"`make {target} {make_options(plan.card.key, plan.precision)} MODEL={onnx.path.parent.parent.name}` builds it"
+    )
     try:
         sidecar: dict[str, Any] = json.loads(sidecar_path.read_text(encoding="utf-8"))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

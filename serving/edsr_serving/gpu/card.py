@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 from ..errors import InstallationError, NothingToServeError
 from ..repository import ServableModel
 from .devices import Device
+from .names import AUTO, DEFAULT_PRECISION, card_and_precision, find, make_options, normalise
 
 RUNTIME = "tensorrt-rtx"
-KEY = re.compile(r"[a-z0-9][a-z0-9.-]*")
 NO_GPU = (
     "This machine has no NVIDIA GPU, or no driver. `make serve` without GPU= serves on the CPU; an engine built here "
     "can be copied with its model_repository to the machine that has the card."
@@ -30,28 +29,47 @@ def runtime_version() -> str:
 
 
 def card_key(name: str, repository: Path, cards: Sequence[Device]) -> str:
-    """The card that `name` means, in the spelling of file names; "auto" is the one in this machine.
+    """The card of the repository that `name` means, in the spelling of file names; "auto" is the one in this machine.
 
     Raises:
         InstallationError: "auto", and there is no GPU.
-        NothingToServeError: "auto", and no engine was built for it.
+        NothingToServeError: "auto", and no engine was built for it; or there is no such card.
     """
-    key = re.sub(r"[\s_]+", "-", name.strip().lower())
-    if not KEY.fullmatch(key):
-        raise NothingToServeError(f"{name!r} is no name of a card. `make gpus` lists them.")
-    if key != "auto":
-        return key
+    engines = _engines(repository)
+    if normalise(name) != AUTO:
+        try:
+            return find(name, _known(repository, engines), str(repository))
+        except LookupError as error:
+            raise NothingToServeError(str(error)) from None
     if not cards:
         raise InstallationError(NO_GPU)
+    for key, driver_names, vram_mib in engines:
+        if cards[0].name in driver_names and cards[0].has_memory_of(vram_mib):
+            return key
+    raise NothingToServeError(f"No engine was built for {cards[0].name}. Run `make engines GPU=auto`.")
+
+
+def _engines(repository: Path) -> list[tuple[str, list[str], int]]:
+    """(card, the driver's names for it, MiB of memory planned for) of every engine whose sidecar can be read."""
+    found = []
     for sidecar in sorted(repository.glob("*/1/*-rtx.json")):
         try:
             engine = json.loads(sidecar.read_text(encoding="utf-8"))
-            built_for, vram_mib = engine["card"], engine["plan"]["vram_bytes"] // 2**20
-            if cards[0].name in built_for["driver_names"] and cards[0].has_memory_of(vram_mib):
-                return str(built_for["key"])
+            card, vram_mib = engine["card"], engine["plan"]["vram_bytes"] // 2**20
+            found.append((str(card["key"]), list(map(str, card["driver_names"])), vram_mib))
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    raise NothingToServeError(f"No engine was built for {cards[0].name}. Run `make engines GPU=auto`.")
+    return found
+
+
+def _known(repository: Path, engines: Sequence[tuple[str, list[str], int]]) -> dict[str, set[str]]:
+    """The driver's names, as far as engines tell them, of every card that has an engine or a configuration."""
+    known: dict[str, set[str]] = {
+        card_and_precision(config.stem)[0]: set() for config in sorted(repository.glob("*/configs/*.pbtxt"))
+    }
+    for key, driver_names, _ in engines:
+        known.setdefault(key, set()).update(driver_names)
+    return known
 
 
 def check_engines(models: Sequence[ServableModel], cards: Sequence[Device], runtime: str) -> list[str]:
@@ -69,7 +87,8 @@ def check_engines(models: Sequence[ServableModel], cards: Sequence[Device], runt
     for model in models:
         sidecar: dict[str, Any] = json.loads(model.sidecar.read_text(encoding="utf-8"))
         card, built_with = sidecar["card"], sidecar["version"]
-        again = f"`make engines GPU={card['key']} FLAVOUR=tensorrt-rtx` builds it again"
+        options = make_options(card["key"], sidecar.get("precision", DEFAULT_PRECISION))
+        again = f"`make engines {options} FLAVOUR=tensorrt-rtx` builds it again"
         if cards[0].compute_capability != card["compute_capability"]:
             raise NothingToServeError(
                 f"{model.name}: the engine is for {card['name']} ({card['compute_capability']}), and this machine has "
