@@ -22,11 +22,11 @@ DOCKER_GPU := --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=671088
 
 SERVER_OPTIONS = --bind $(BIND) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT) \
 	--precision $(PRECISION) $(addprefix --model ,$(MODEL)) $(if $(GPU),--gpu "$(GPU)")
-need-gpu = $(if $(GPU),,$(error Name a card: make $@ GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
+need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx configs halo gpus plan sizing engines verify
-.PHONY: serve start stop status image engines-container up down clean
+.PHONY: known-gpu serve start stop status image engines-container up down clean
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,16 +92,20 @@ plan: setup ## What fits a card, what it will use, how fast it can be (GPU=t4)
 sizing: setup ## All cards side by side (PRICES="t4=0.50"); renders docs/sizing.md
 	@$(PY) -m edsr_conversion sizing --write $(addprefix --price ,$(PRICES)) $(addprefix --model ,$(MODEL))
 
-engines: onnx ## Build engines and configurations for a card (GPU=a10g|all FLAVOUR= PRECISION=)
-	$(need-gpu)@$(PY) -m edsr_conversion engines $(ENGINE_OPTIONS) --flavour $(FLAVOUR) $(OPTIONS)
+# Before a model is converted for it, which takes a minute.
+known-gpu: setup
+	$(need-gpu)@$(PY) -m edsr_conversion gpus --check "$(GPU)"
 
-verify: onnx ## Measure engines on their card: parity, memory, latency (GPU=a10g)
-	$(need-gpu)@$(PY) -m edsr_conversion verify $(ENGINE_OPTIONS) --flavour $(FLAVOUR)
+engines: known-gpu onnx ## Build engines and configurations for a card (GPU=a10g|all FLAVOUR= PRECISION=)
+	@$(PY) -m edsr_conversion engines $(ENGINE_OPTIONS) --flavour $(FLAVOUR) $(OPTIONS)
 
-serve: onnx ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GRPC_PORT= BIND= MODEL=)
+verify: known-gpu onnx ## Measure engines on their card: parity, memory, latency (GPU=a10g)
+	@$(PY) -m edsr_conversion verify $(ENGINE_OPTIONS) --flavour $(FLAVOUR)
+
+serve: $(if $(GPU),setup,onnx) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GRPC_PORT= BIND= MODEL=)
 	@$(PY) -m edsr_serving run $(SERVER_OPTIONS)
 
-start: onnx ## Serve in the background
+start: $(if $(GPU),setup,onnx) ## Serve in the background
 	@$(PY) -m edsr_serving start $(SERVER_OPTIONS)
 
 stop: setup ## Stop the server in the background
@@ -114,8 +118,8 @@ image: ## Build the server's container image (needs Docker)
 	docker build --target server --build-arg TRITON_VERSION=$(TRITON_VERSION) -f Dockerfile.triton \
 		-t $(IMAGE_NAME):$(TRITON_VERSION) .
 
-engines-container: onnx ## Build engines in NVIDIA's TensorRT container on the card (GPU=a10g)
-	$(need-gpu)@$(PY) -m edsr_conversion precision $(addprefix --model ,$(MODEL)) \
+engines-container: known-gpu onnx ## Build engines in NVIDIA's TensorRT container on the card (GPU=a10g)
+	@$(PY) -m edsr_conversion precision $(addprefix --model ,$(MODEL)) \
 		--precision $(if $(filter auto,$(PRECISION)),fp16,$(PRECISION))
 	docker build --target engines --build-arg TRITON_VERSION=$(TRITON_VERSION) -f Dockerfile.triton \
 		-t $(IMAGE_NAME)-engines:$(TRITON_VERSION) .
@@ -126,10 +130,11 @@ engines-container: onnx ## Build engines in NVIDIA's TensorRT container on the c
 		$(IMAGE_NAME)-engines:$(TRITON_VERSION) $(ENGINE_OPTIONS) --flavour tensorrt
 
 up: setup ## Serve engines in Triton's container (GPU=a10g), or on the CPU; `make image` first
-	@$(PY) -m edsr_conversion container-check --release $(TRITON_VERSION) $(if $(GPU),$(ENGINE_OPTIONS),$(addprefix --model ,$(MODEL)))
+	@config=$$($(PY) -m edsr_conversion container-check --release $(TRITON_VERSION) \
+		$(if $(GPU),$(ENGINE_OPTIONS),$(addprefix --model ,$(MODEL)))) && set -x && \
 	docker run --detach --name $(CONTAINER) $(if $(GPU),$(DOCKER_GPU),--shm-size=2g) \
 		--publish $(BIND):$(HTTP_PORT):8000 --publish $(BIND):$(GRPC_PORT):8001 --publish $(BIND):$(METRICS_PORT):8002 \
-		--volume "$(CURDIR)/model_repository:/models:ro" $(if $(GPU),--env CONFIG_NAME=$(GPU)) \
+		--volume "$(CURDIR)/model_repository:/models:ro" $(if $(GPU),--env CONFIG_NAME="$$config") \
 		--env MODEL=$(if $(MODEL),$(MODEL),edsr_baseline_x3) $(IMAGE_NAME):$(TRITON_VERSION)
 
 down: ## Stop and remove that container

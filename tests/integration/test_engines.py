@@ -425,4 +425,62 @@ def test_verify_and_the_container_check_refuse_what_they_cannot_do(run: Run, pro
         (folder / "t4.json").write_text(json.dumps(said | {"version": built_with}), "utf-8")
         result = run(*check, cwd=project)
         assert result.returncode == code, result.stderr
+        assert result.stdout == ("" if code else "t4\n")
     assert_one_line_error(result, 13, "the container 26.07 has 11.1.0.106")
+
+
+@pytest.fixture
+def make(project: Path, root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `make` with the Makefile in the project: make("engines", "GPU=t4")."""
+
+    def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        installed = ("-f", root / "Makefile", f"--old-file={sys.prefix}/.installed", f"VENV={sys.prefix}")
+        return subprocess.run(
+            ["make", *installed, *arguments],
+            cwd=project,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return command
+
+
+def test_the_container_is_started_with_the_configuration_of_card_and_precision(
+    make: Callable[..., subprocess.CompletedProcess[str]], run: Run, project: Path, tmp_path: Path
+) -> None:
+    """`make up` with a `docker` that only says what it was asked."""
+    (tmp_path / "docker").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', "utf-8")
+    (tmp_path / "docker").chmod(0o755)
+    folder = project / "model_repository" / "edsr_baseline_x3" / "1"
+    arguments = ("--gpu", "t4", "--model", "edsr_baseline_x3", "--precision", "fp32")
+    assert run("edsr_conversion", "engines", *arguments, cwd=project).returncode == 0
+    said = sidecar(project, "edsr_baseline_x3", "t4-fp32-rtx") | {"version": "11.1.0.106"}
+    (folder / "t4-fp32.json").write_text(json.dumps(said), "utf-8")
+    shutil.copy2(folder / "t4-fp32-rtx.plan", folder / "t4-fp32.plan")
+
+    def up(*variables: str) -> subprocess.CompletedProcess[str]:
+        return make("up", *variables, PATH=f"{tmp_path}:{os.environ['PATH']}")
+
+    for name in ("T4", "Tesla T4"):
+        started = up(f"GPU={name}", "PRECISION=fp32")
+        assert "CONFIG_NAME=t4-fp32" in started.stdout.splitlines(), started.stdout + started.stderr
+    for name, words in (("all", "means several cards"), ("l4", "make engines-container GPU=l4 PRECISION=fp32")):
+        refused = up(f"GPU={name}", "PRECISION=fp32")
+        assert refused.returncode != 0
+        assert words in refused.stderr
+        assert not refused.stdout
+    assert "CONFIG_NAME" not in up().stdout
+
+
+@pytest.mark.parametrize("target", ["engines", "verify", "engines-container"])
+def test_an_unknown_card_is_refused_before_a_model_is_converted(
+    make: Callable[..., subprocess.CompletedProcess[str]], target: str
+) -> None:
+    for variables, words in (((), f"make {target} GPU=t4"), (("GPU=t44",), "Did you mean t4")):
+        refused = make(target, *variables)
+        assert refused.returncode != 0
+        assert words in refused.stderr
+        assert not refused.stdout  # `make onnx` says something for every model
