@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import logging
 import os
 import resource
@@ -23,6 +22,7 @@ from .fetch import fetch
 from .gpu import cli as gpu_cli
 from .gpu.cards import load_cards
 from .graph_reader import FrozenGraph, read_bytes, read_graph
+from .json_text import json_text
 
 PUBLISHED = "edsr_x3"
 EXAMPLES = """\
@@ -99,7 +99,7 @@ def _inspect(args: argparse.Namespace) -> None:
     graph = read_graph(args.graph)
     facts = describe(graph, _published(args.root))
     if args.json:
-        print(json.dumps(facts, indent=2))
+        print(json_text(facts))
         return
     width = max(map(len, facts))
     for key, value in facts.items():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 from .errors import ConversionError, ParityError
 from .graph_reader import FrozenGraph
 from .graph_writer import INPUT_NODE, OUTPUT_NHWC_NODE
+from .json_text import json_text, read_json
 from .parity import Parity, measure
 from .runtimes import openvino_runner, tensorflow_runner
 from .serving_graph import OPSET, body_model, serving_model
@@ -23,6 +27,8 @@ MODEL_FILE, SIDECAR_FILE = "model.onnx", "model.json"
 PRECISION = "fp32"
 # Raise when the graph we write changes, so that models converted before are converted again.
 FORMAT = 2
+# What `write_atomically` leaves of a model, an engine or a sidecar when it is killed.
+PARTIAL = re.compile(r"\..+\.(onnx|plan|json)\.[a-z0-9_]{8}")
 # What a sidecar says of the network: whole numbers all.
 NETWORK_FACTS = ("blocks", "filters", "scale", "halo_px", "parameters", "flop_per_lr_pixel")
 
@@ -51,8 +57,11 @@ def convert(graph: FrozenGraph, out: Path, name: str, report: Report = lambda _:
         ParityError: the result differs from TensorFlow's; nothing was written.
         ConversionError: the folder cannot be written.
     """
-    if existing := up_to_date(graph.sha256, out, name):
-        return existing
+    with folder_lock(out, report):
+        return up_to_date(graph.sha256, out, name) or _convert(graph, out, name, report)
+
+
+def _convert(graph: FrozenGraph, out: Path, name: str, report: Report) -> Conversion:
     original = tensorflow_runner(graph.definition, INPUT_NODE, OUTPUT_NHWC_NODE)
     report("converting to ONNX (tf2onnx)")
     body = body_model(graph.network.swap_red_and_blue())
@@ -62,14 +71,14 @@ def convert(graph: FrozenGraph, out: Path, name: str, report: Report = lambda _:
     parity.check()
     raw = model.SerializeToString()
     sidecar = _sidecar(graph, name, parity, hashlib.sha256(raw).hexdigest())
-    write_pair(out / MODEL_FILE, raw, out / SIDECAR_FILE, json.dumps(sidecar, indent=2).encode() + b"\n")
+    write_pair(out / MODEL_FILE, raw, out / SIDECAR_FILE, json_text(sidecar).encode() + b"\n")
     return Conversion(out / MODEL_FILE, True, sidecar)
 
 
 def up_to_date(source_sha256: str, out: Path, name: str) -> Conversion | None:
     """The conversion that stands in `out`, if it is whole and was made of this source by these versions."""
     try:
-        sidecar: dict[str, Any] = json.loads((out / SIDECAR_FILE).read_text(encoding="utf-8"))
+        sidecar: dict[str, Any] = read_json(out / SIDECAR_FILE)
         digest = hashlib.sha256((out / MODEL_FILE).read_bytes()).hexdigest()
         fits = sidecar["identity"] == _identity(source_sha256, name) and sidecar["model"]["sha256"] == digest
     except (OSError, ValueError, KeyError, TypeError):
@@ -146,6 +155,36 @@ def write_pair(model: Path, content: bytes, sidecar: Path, description: bytes) -
         raise ConversionError(
             f"Cannot write to {model.parent}: {error.strerror}. Free some space or choose another."
         ) from None
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path, report: Report = lambda _: None) -> Iterator[None]:
+    """Keep `folder`, made if missing, to this process while it makes models or engines there.
+
+    What killed processes left half written is removed. The lock ends with the process, however that ends, and leaves
+    no file behind.
+
+    Raises:
+        ConversionError: the folder cannot be made or read.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise ConversionError(f"Cannot write to {folder}: {error.strerror}. Mend it or choose another.") from None
+    try:
+        with contextlib.suppress(OSError):  # some network file systems have no locks; a read-only one has no leftovers
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                report(f"waiting for another process that writes to {folder}")
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            for path in folder.iterdir():
+                if PARTIAL.fullmatch(path.name):
+                    path.unlink()
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -10,9 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .convert import MODEL_FILE, SIDECAR_FILE, is_complete, write_pair
+from .convert import MODEL_FILE, SIDECAR_FILE, folder_lock, is_complete, write_pair
 from .errors import ConversionError, EngineError, ParityError
 from .int8 import Quality, quantize
+from .json_text import json_text, read_json
 from .precision_check import PrecisionCheck, measure_precision
 from .precisions import FP16, FP32, INT8, PRECISIONS, file_name, to_fp16
 
@@ -47,11 +48,14 @@ def derive(folder: Path, precision: str, report: Callable[[str], None] = lambda 
     """
     if precision not in PRECISIONS:
         raise ConversionError(f"There is no precision {precision!r}. There are: {', '.join(PRECISIONS)}.")
-    fp32 = _fp32(folder)
-    if precision == FP32:
-        return fp32
-    if existing := _up_to_date(fp32, precision):
-        return existing
+    if precision == FP32 or not folder.is_dir():
+        return _fp32(folder)
+    with folder_lock(folder, report):
+        fp32 = _fp32(folder)
+        return _up_to_date(fp32, precision) or _derive(fp32, precision, report)
+
+
+def _derive(fp32: Derived, precision: str, report: Callable[[str], None]) -> Derived:
     import onnx
 
     report(f"converting {fp32.path} to {precision}")
@@ -72,8 +76,8 @@ def derive(folder: Path, precision: str, report: Callable[[str], None] = lambda 
         "parity": asdict(found),
         **facts,
     }
-    path = folder / file_name(precision)
-    write_pair(path, raw, path.with_suffix(".json"), json.dumps(sidecar, indent=2).encode() + b"\n")
+    path = fp32.path.with_name(file_name(precision))
+    write_pair(path, raw, path.with_suffix(".json"), json_text(sidecar).encode() + b"\n")
     return Derived(path, True, sidecar)
 
 
@@ -95,7 +99,7 @@ def _fp32(folder: Path) -> Derived:
     path = folder / MODEL_FILE
     again = f"`make onnx MODEL={folder.parent.name}` builds it, if the model's graph is present"
     try:
-        sidecar = json.loads((folder / SIDECAR_FILE).read_text(encoding="utf-8"))
+        sidecar = read_json(folder / SIDECAR_FILE)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         intact = sidecar["model"]["sha256"] == digest
     except FileNotFoundError:
@@ -112,7 +116,7 @@ def _fp32(folder: Path) -> Derived:
 def _up_to_date(fp32: Derived, precision: str) -> Derived | None:
     path = fp32.path.with_name(file_name(precision))
     try:
-        sidecar = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        sidecar = read_json(path.with_suffix(".json"))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         fits = sidecar["identity"] == _identity(fp32.sha256, precision) and sidecar["model"]["sha256"] == digest
         fits = fits and all(sidecar[key] == fp32.sidecar[key] for key in ("name", "source", "network"))

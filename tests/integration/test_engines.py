@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -199,6 +200,28 @@ def test_a_damaged_engine_is_built_again(
     assert said["engine"]["sha256"] == hashlib.sha256(plan.read_bytes()).hexdigest()
 
 
+def test_two_builds_of_one_engine_at_a_time_build_it_once(project: Path) -> None:
+    folder = project / "model_repository" / "tiny" / "1"
+    for path in folder.glob("rtx-3060-rtx.*"):
+        path.unlink()
+    command = [sys.executable, "-m", "edsr_conversion", "engines", "--gpu", "rtx-3060", "--model", "tiny"]
+    both = [subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(("built" in text, "up to date" in text) for text in told) == [(False, True), (True, False)]
+
+
+def test_what_a_killed_build_left_half_written_is_removed(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path
+) -> None:
+    folder = project / "model_repository" / "tiny" / "1"
+    for name in (".l4-rtx.plan.k3x_9qzz", ".h100.json.abcd1234", ".model.fp16.onnx.00000000", ".mine"):
+        (folder / name).write_bytes(b"half")
+    assert engines("--gpu", "l4", "--model", "tiny").returncode == 0
+    assert [path.name for path in folder.glob(".*")] == [".mine"]
+    (folder / ".mine").unlink()
+
+
 def without(*path: str) -> Callable[[dict[str, Any]], None]:
     """A change that takes a key out of a sidecar: without("card", "name")."""
 
@@ -261,6 +284,7 @@ def test_an_engine_whose_sidecar_lacks_what_only_a_build_tells_is_built_again(
     "change",
     [
         *(lambda said: said["parity"].update(psnr_db=59.9), lambda said: said["parity"].update(finite=False)),
+        *(lambda said: said["parity"].update(psnr_db=math.inf), lambda said: said["parity"].update(psnr_db=math.nan)),
         *(without("parity", "psnr_db"), without("parity"), without("network"), without("source")),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from .. import catalogue, repository
 from ..catalogue import Model
 from ..derive import Derived, derive
 from ..errors import CannotBuildHereError, CatalogueError, ConversionError, EngineError, PlanError
+from ..json_text import json_text
 from ..precisions import FP16, PRECISIONS
 from .builder import HARDWARE_COMPATIBILITY, PROFILING, BuildOptions, Progress
 from .cards import Card, load_cards
@@ -117,7 +117,7 @@ def _gpus(args: argparse.Namespace) -> None:
     elif args.detect:
         print(as_toml(detect(cards.values(), _devices())), end="")
     elif args.json:
-        print(json.dumps([card.__dict__ | {"tier": card.tier} for card in cards.values()], indent=2))
+        print(json_text([card.__dict__ | {"tier": card.tier} for card in cards.values()]))
     else:
         print("\n".join(card_line(card) for card in cards.values()))
 
@@ -130,7 +130,7 @@ def _plan(args: argparse.Namespace) -> None:
     models = catalogue.select(catalogue.load_models(args.root), args.model)
     plans = {m.name: make_plan(card, repository.network_size(m), args.precision, assumptions) for m in models}
     if args.json:
-        print(json.dumps({name: describe(plan) for name, plan in plans.items()}, indent=2))
+        print(json_text({name: describe(plan) for name, plan in plans.items()}))
         return
     print(card_line(card))
     for name, plan in plans.items():
@@ -156,7 +156,7 @@ def _sizing(args: argparse.Namespace) -> None:
     if args.write:
         _write_sizing(args.root)
     if args.json:
-        print(json.dumps(as_json(found, prices), indent=2))
+        print(json_text(as_json(found, prices)))
         return
     for name, model_rows in found.items():
         print(f"{name}, fp16 (predicted)")
@@ -228,6 +228,7 @@ def _engines_of(
                 str(versions[flavour]),
                 options,
                 progress=progress,
+                report=_step,
                 cache=args.root / CACHE,
                 device=device,
             )

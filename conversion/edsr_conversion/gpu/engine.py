@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..convert import write_file, write_pair
+from ..convert import folder_lock, write_file, write_pair
 from ..derive import Derived
 from ..errors import EngineError
+from ..json_text import json_text, read_json
 from .builder import Build, BuildOptions, Built, Progress, build
 from .flavours import RTX, variant
 from .planner import MIB, Plan
@@ -48,6 +49,7 @@ def build_engine(
     options: BuildOptions = BuildOptions(),  # noqa: B008  frozen
     *,
     progress: Progress = lambda *_: None,
+    report: Callable[[str], None] = lambda _: None,
     cache: Path | None = None,
     device: str = "",
 ) -> Engine:
@@ -61,6 +63,7 @@ def build_engine(
         flavour, version: the TensorRT to use, and its version.
         options: of the builder.
         progress: called for every step of the builder.
+        report: called with one line if another process must be waited for.
         cache: folder for timing caches and the builder's logs.
         device: name of the GPU it is built on, for the sidecar; "" where there is none.
 
@@ -91,25 +94,29 @@ def build_engine(
             "builder": builder,
         }
 
-    if engine := _existing(path, sidecar_path, sidecar_of):
-        if engine.described_anew:
-            write_file(sidecar_path, _json(engine.sidecar))
-        return engine
-    name = variant(plan.card.key, flavour, plan.precision)
-    timing = cache / "timing" / f"{plan.card.key}-{version}.cache" if cache else None
-    log = cache / "log" / f"{onnx.sidecar['name']}-{name}.log" if cache else None
-    built = build(request, progress, timing, log)
-    check_memory(plan, built, flavour)
-    builder = {
+    with folder_lock(path.parent, report):
+        if engine := _existing(path, sidecar_path, sidecar_of):
+            if engine.described_anew:
+                write_file(sidecar_path, _json(engine.sidecar))
+            return engine
+        name = variant(plan.card.key, flavour, plan.precision)
+        timing = cache / "timing" / f"{plan.card.key}-{version}.cache" if cache else None
+        log = cache / "log" / f"{onnx.sidecar['name']}-{name}.log" if cache else None
+        built = build(request, progress, timing, log)
+        check_memory(plan, built, flavour)
+        sidecar = sidecar_of(built.plan, _builder_facts(built, device))
+        write_pair(path, built.plan, sidecar_path, _json(sidecar))
+    return Engine(path, True, sidecar)
+
+
+def _builder_facts(built: Built, device: str) -> dict[str, Any]:
+    return {
         "context_bytes": list(built.context_bytes),
         "weights_bytes": built.weights_bytes,
         "seconds": round(built.seconds, 2),
         "built_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "built_on": device or f"{platform.machine()} without a GPU",
     }
-    sidecar = sidecar_of(built.plan, builder)
-    write_pair(path, built.plan, sidecar_path, _json(sidecar))
-    return Engine(path, True, sidecar)
 
 
 def _origin(onnx: Derived, plan: Plan, flavour: str, version: str, options: BuildOptions) -> dict[str, Any]:
@@ -134,7 +141,7 @@ def _origin(onnx: Derived, plan: Plan, flavour: str, version: str, options: Buil
 
 
 def _json(sidecar: dict[str, Any]) -> bytes:
-    return json.dumps(sidecar, indent=2).encode() + b"\n"
+    return json_text(sidecar).encode() + b"\n"
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -211,7 +218,7 @@ def _existing(
 ) -> Engine | None:
     """The engine that stands there, if it is whole and made of the same, with the sidecar it should have."""
     try:
-        said = json.loads(sidecar_path.read_text(encoding="utf-8"))
+        said = read_json(sidecar_path)
         today = sidecar_of(path.read_bytes(), said["builder"])
         same = (said["identity"], said["engine"]["sha256"]) == (today["identity"], today["engine"]["sha256"])
         complete = said["builder"].keys() >= BUILDER_FACTS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import statistics
 import time
@@ -17,9 +16,10 @@ import numpy as np
 from edsr_serving.gpu.names import make_options
 from numpy.typing import NDArray
 
-from ..convert import MODEL_FILE, write_atomically
+from ..convert import MODEL_FILE, folder_lock, write_file
 from ..derive import Derived
-from ..errors import CardError, ConversionError, EngineError, ParityError
+from ..errors import CardError, EngineError, ParityError
+from ..json_text import json_text, read_json
 from ..precision_check import MIN_PSNR_DB, check_inputs
 from .engine import describe, paths
 from .flavours import MODULES, RTX, Toolbox, is_card
@@ -79,10 +79,8 @@ def verify(
         "measured": asdict(measured),
     }
     out = path.with_suffix(".verify.json")
-    try:
-        write_atomically(out, json.dumps(result, indent=2).encode() + b"\n")
-    except OSError as error:
-        raise ConversionError(f"Cannot write {out}: {error.strerror}.") from None
+    with folder_lock(out.parent):
+        write_file(out, json_text(result).encode() + b"\n")
     if not measured.psnr_db >= MIN_PSNR_DB:
         raise ParityError(
             f"{path.name} is {measured.psnr_db:.1f} dB from float32 on real pictures, {MIN_PSNR_DB:g} are required. Do "
@@ -102,7 +100,7 @@ def check_artefact(path: Path, sidecar_path: Path, onnx: Derived, plan: Plan, fl
         f"`make {target} {make_options(plan.card.key, plan.precision)} MODEL={onnx.path.parent.parent.name}` builds it"
     )
     try:
-        sidecar: dict[str, Any] = json.loads(sidecar_path.read_text(encoding="utf-8"))
+        sidecar: dict[str, Any] = read_json(sidecar_path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         intact, same_onnx = sidecar["engine"]["sha256"] == digest, sidecar["onnx"]["sha256"] == onnx.sha256
         same_plan = sidecar["plan"]["profiles"] == describe(plan)["profiles"]
