@@ -20,6 +20,11 @@ else:
 CATALOGUE = Path("models/models.toml")
 # Triton makes a path and a shell command of it.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+# No network or picture is larger; within, all arithmetic stays finite.
+LARGEST = {
+    **{"blocks": 1000, "filters": 10_000, "scale": 16, "default_halo_px": 10_000},
+    **{"max_lr_pixels": 2**31 - 1, "size_bytes": 2**40},
+}
 LOCAL_CATALOGUE = Path("models/models.local.toml")
 
 
@@ -118,7 +123,8 @@ def _model(path: Path, name: str, table: Any) -> Model:
     texts = {key for key in table if key in {"graph", "sha256", "url", "git_blob", "licence", "description"}}
     if bad := sorted(key for key in texts if not isinstance(table[key], str)):
         raise CatalogueError(f"{path}: [{name}] {', '.join(bad)} must be text in quotes.")
-    numbers = {"blocks", "filters", "scale", "max_lr_pixels", "default_halo_px"} & table.keys()
-    if bad := sorted(key for key in numbers if type(table[key]) is not int or table[key] < 1):
-        raise CatalogueError(f"{path}: [{name}] {', '.join(bad)} must be a positive integer.")
+    numbers = LARGEST.keys() & table.keys()
+    if bad := sorted(key for key in numbers if type(table[key]) is not int or not 1 <= table[key] <= LARGEST[key]):
+        limits = ", ".join(f"{key} at most {LARGEST[key]:,}" for key in bad)
+        raise CatalogueError(f"{path}: [{name}] {', '.join(bad)} must be a positive integer ({limits}).")
     return Model(name=name, **{**table, "graph": path.parent / str(table["graph"])})

@@ -49,6 +49,11 @@ def test_a_local_catalogue_cannot_replace_a_model(tmp_path: Path) -> None:
         (TABLE.format(name="a") + "typo = 1", "unknown keys: typo"),
         (TABLE.format(name="a").replace("filters = 4", "filters = 0"), "filters must be a positive integer"),
         (TABLE.format(name="a").replace("filters = 4", 'filters = "4"'), "filters must be a positive integer"),
+        *(
+            (TABLE.format(name="a").replace("filters = 4", f"filters = {number}"), "filters must be .*at most 10,000")
+            for number in ("-1", "nan", "inf", "1e30", "4.0", "true", "1" + 400 * "0")
+        ),
+        (TABLE.format(name="a") + "size_bytes = 0", "size_bytes must be a positive integer"),
         ("a = 1", "not a table"),
         (TABLE.format(name='"../../x"'), "no model name"),
         (TABLE.format(name='"a;b"'), "no model name"),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from edsr_conversion import CatalogueError
-from edsr_conversion.errors import CardError
-from edsr_conversion.gpu.cards import Card, load_cards, select
+from edsr_conversion.errors import CardError, PlanError
+from edsr_conversion.gpu.cards import LARGEST, SMALLEST, Card, load_cards, select
+from edsr_conversion.gpu.engine import describe
 from edsr_conversion.gpu.flavours import RTX_COMPUTE_CAPABILITIES, is_card
 from edsr_conversion.gpu.nvml import as_toml, choose_card, choose_cards, described, detect
+from edsr_conversion.gpu.planner import NetworkSize, make_plan
 from edsr_serving.gpu.devices import Device, devices
 
 TABLE = """\
@@ -149,6 +154,18 @@ def test_a_card_of_ones_own_is_a_table_in_a_local_file(root: Path, catalogue: Ca
         ("vram_mib = 8192", "vram_mib = 8192.5", "vram_mib must be a whole"),
         ("vram_mib = 8192", "vram_mib = true", "vram_mib must be a positive"),
         ("fp16_tflops = 40", "fp16_tflops = inf", "fp16_tflops must be a positive"),
+        *(
+            ("sms = 28", f"sms = {number}", "sms must be a (positive|whole) number")
+            for number in ("-1", "inf", "nan", "1e30", "1" + 400 * "0", "28.0")
+        ),
+        *(
+            ("bandwidth_gb_s = 300", f"bandwidth_gb_s = {number}", "bandwidth_gb_s must be a positive number, 0.001 to")
+            for number in ("0", "-1", "nan", "1e30", "1e-300", "1" + 400 * "0")
+        ),
+        *(
+            ("memory_slices = 2", f"memory_slices = {number}", "positive whole numbers")
+            for number in ("0", "-1", "nan", "0.5", "1e30")
+        ),
         ("fp16_tflops = 40", 'fp16_tflops = "40"', "fp16_tflops must be a positive"),
         ('"8.6"', '"86"', "compute_capability must look like"),
         ('"8.6"', "8.6", "compute_capability must be text"),
@@ -167,6 +184,33 @@ def test_a_wrong_table_is_refused_by_name(catalogue: Callable[[str], Path], old:
     assert old in TABLE
     with pytest.raises(CardError, match=words):
         load_cards(catalogue(TABLE.replace(old, new, 1)))
+
+
+FIGURES = ("vram_mib", "bandwidth_gb_s", "pcie_gb_s", "sms", "fp32_tflops", "fp16_tflops", "int8_tops")
+
+
+@pytest.mark.parametrize("key", FIGURES)
+@pytest.mark.parametrize("figure", [SMALLEST, LARGEST])
+def test_any_card_that_is_taken_has_plans_of_finite_numbers(
+    catalogue: Callable[[str], Path], key: str, figure: float
+) -> None:
+    figure = max(1, figure) if key in ("vram_mib", "sms") else figure
+    text = re.sub(rf"^{key} = .*", f"{key} = {figure}", TABLE, count=1, flags=re.MULTILINE)
+    if (key, figure) in (("vram_mib", 1), ("sms", 1)):
+        text = text[: text.index("[mine.mig")]
+    for card in load_cards(catalogue(text)).values():
+        assert min(card.fp32_tflops, card.fp16_tflops, card.int8_tops, card.bandwidth_gb_s) > 0
+        with contextlib.suppress(PlanError):
+            json.dumps(describe(make_plan(card, NetworkSize(32, 256, 3), "fp16")), allow_nan=False)
+
+
+def test_a_driver_that_knows_neither_clocks_nor_bus_gives_a_card_that_can_be_planned(
+    catalogue: Callable[[str], Path],
+) -> None:
+    unknown = replace(LAPTOP, cores=1, max_sm_mhz=1, max_memory_mhz=0, bus_bits=0, pcie_lanes=0)
+    card = described(unknown)
+    assert load_cards(catalogue(as_toml(card)))[card.key] == card
+    make_plan(card, NetworkSize(16, 64, 3), "fp16")
 
 
 @pytest.mark.parametrize(

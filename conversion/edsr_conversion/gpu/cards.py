@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ WORDS = (ALL, AUTO)
 # Names of engines and configurations end so, by flavour and precision: "t4-fp32-rtx" is one of t4, never of a card.
 ENDINGS = ("-rtx", *(f"-{precision}" for precision in PRECISIONS), "-int8")
 MEMORY_SLICES = 8
+# No figure of a card is outside, in the units of gpus.toml; within, all arithmetic stays finite.
+SMALLEST, LARGEST = 0.001, 10_000_000
 MIG_KEYS = {"vram_mib", "sms", "memory_slices"}
 
 
@@ -72,8 +75,8 @@ class Card:
     def slice(self, profile: str, vram_mib: int, sms: int, memory_slices: int) -> Card:
         """The MIG slice `profile`: its share of multiprocessors and bandwidth; PCIe is shared as it comes."""
         share = sms / self.sms
-        rates = {
-            f.name: round(getattr(self, f.name) * share, 1) for f in fields(self) if f.name.endswith(("flops", "tops"))
+        rates: dict[str, Any] = {
+            f.name: _part(getattr(self, f.name), share) for f in fields(self) if f.name.endswith(("flops", "tops"))
         }
         return replace(
             self,
@@ -83,7 +86,7 @@ class Card:
             nvml_names=tuple(f"{name} MIG {profile}" for name in self.nvml_names),
             vram_mib=vram_mib,
             sms=sms,
-            bandwidth_gb_s=round(self.bandwidth_gb_s * memory_slices / MEMORY_SLICES, 1),
+            bandwidth_gb_s=_part(self.bandwidth_gb_s, memory_slices / MEMORY_SLICES),
         )
 
 
@@ -103,7 +106,7 @@ def load_cards(root: Path, *, local: bool = True) -> dict[str, Card]:
     return cards
 
 
-def select(cards: dict[str, Card], name: str) -> Card:
+def select(cards: Mapping[str, Card], name: str) -> Card:
     """The card called `name`, however it is written, or by its driver.
 
     Raises:
@@ -136,8 +139,10 @@ def _read(path: Path) -> dict[str, Card]:
                 raise CardError(
                     f"{path}: {profile!r} is no name of a slice of {key}. Use lower-case letters, digits, '.' and '-'."
                 )
-            if not isinstance(part, dict) or part.keys() != MIG_KEYS or not all(_positive(v) for v in part.values()):
-                raise CardError(f"{path}: [{key}.mig.{profile}] needs {', '.join(sorted(MIG_KEYS))}, positive numbers.")
+            if not isinstance(part, dict) or part.keys() != MIG_KEYS or not all(_whole(v) for v in part.values()):
+                raise CardError(
+                    f"{path}: [{key}.mig.{profile}] needs {', '.join(sorted(MIG_KEYS))}, positive whole numbers."
+                )
             if part["sms"] > card.sms or part["vram_mib"] > card.vram_mib or part["memory_slices"] > MEMORY_SLICES:
                 raise CardError(f"{path}: [{key}.mig.{profile}] is larger than {key}. Correct it.")
             _add(cards, card.slice(profile, **part), path)
@@ -175,11 +180,20 @@ def _card(path: Path, key: str, table: dict[str, Any]) -> Card:
         raise CardError(f'{path}: [{key}] compute_capability must look like "8.6".')
     numbers = table.keys() - {*texts, "nvml_names"}
     if bad := sorted(name for name in numbers if not _positive(table[name])):
-        raise CardError(f"{path}: [{key}] {', '.join(bad)} must be a positive number.")
-    if bad := sorted(name for name in ("vram_mib", "sms") if type(table[name]) is not int):
+        raise CardError(f"{path}: [{key}] {', '.join(bad)} must be a positive number, {SMALLEST:g} to {LARGEST:,}.")
+    if bad := sorted(name for name in ("vram_mib", "sms") if not _whole(table[name])):
         raise CardError(f"{path}: [{key}] {', '.join(bad)} must be a whole number.")
     return Card(key=key, **{**table, "nvml_names": tuple(names)})
 
 
 def _positive(value: object) -> bool:
-    return type(value) in (int, float) and 0 < float(str(value)) < float("inf")
+    return type(value) in (int, float) and SMALLEST <= value <= LARGEST  # type: ignore[operator]
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int and _positive(value)
+
+
+def _part(whole: float, share: float) -> float:
+    """A share of a rate, to a tenth, but never nothing of something."""
+    return round(whole * share, 1) or whole * share

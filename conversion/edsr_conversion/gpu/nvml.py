@@ -74,14 +74,19 @@ def described(device: Device, taken: Collection[str] = ()) -> Card:
         nvml_names=(device.name,),
         compute_capability=device.compute_capability,
         vram_mib=device.vram_mib,
-        bandwidth_gb_s=round(bandwidth, 1),
-        pcie_gb_s=round(lane * device.pcie_lanes, 1),
+        bandwidth_gb_s=_at_least(0.1, bandwidth),
+        pcie_gb_s=_at_least(0.1, lane * device.pcie_lanes),
         sms=max(1, device.cores // CORES_PER_SM.get(device.compute_capability, DEFAULT_CORES_PER_SM)),
-        fp32_tflops=round(fp32, 2),
-        fp16_tflops=round(fp32 * factor, 2),
-        int8_tops=round(fp32 * factor * 2, 2),
+        fp32_tflops=_at_least(0.01, fp32),
+        fp16_tflops=_at_least(0.01, fp32 * factor),
+        int8_tops=_at_least(0.01, fp32 * factor * 2),
         source=f"read from the driver ({device.driver}): cores and clocks; tensor rates are the architecture's least",
     )
+
+
+def _at_least(step: float, figure: float) -> float:
+    """A figure to a tenth or a hundredth, and not 0: a driver that knows no clock or no bus says 0."""
+    return max(step, round(figure, 1 if step == 0.1 else 2))
 
 
 def _key(device: Device, taken: Collection[str]) -> str:
