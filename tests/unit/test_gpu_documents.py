@@ -100,7 +100,10 @@ def test_assumptions_can_be_questioned(capsys: pytest.CaptureFixture[str]) -> No
         return side
 
     assert tile("--max-request-seconds", "1") < tile() < tile("--efficiency", "0.9")
-    for wrong in (("--efficiency", "0"), ("--efficiency", "2"), ("--max-request-seconds", "-1")):
+    for wrong in (
+        *(("--efficiency", number) for number in ("0", "2", "nan", "1e-320")),
+        *(("--max-request-seconds", number) for number in ("-1", "inf", "nan", "1e30")),
+    ):
         assert main(["--root", str(ROOT), "plan", "--gpu", "t4", *wrong]) == 11
     capsys.readouterr()
 
@@ -111,9 +114,45 @@ def test_sizing_with_prices(capsys: pytest.CaptureFixture[str]) -> None:
     (t4,) = [row for row in rows if row["card"] == "t4"]
     assert t4["cost_of_1000"] == pytest.approx(1000 * t4["megapixel_expected_s"] * 0.5 / 3600)
     assert all(("cost_of_1000" in row) == (row["card"] == "t4") for row in rows)
-    for wrong in ("t4", "t4=x", "t4=-1", "t9=1", "t4=nan"):
-        with pytest.raises(CardError):
+
+
+def test_prices_take_cards_in_any_spelling_and_refuse_what_is_none() -> None:
+    assert parse_prices(["T4=0.5", "RTX_4090=1e1", "l4=0"], CARDS) == {"t4": 0.5, "rtx-4090": 10, "l4": 0}
+    for wrong, words in (
+        *(("t4", "is no price of a card"), ("prices.toml", 'PRICES="t4=0.50'), ("=1", "is no price of a card")),
+        *(("t4=x", "'x' is no number"), ("t4=", "is no number"), ("t9=1", "no card 't9'.*Did you mean t4")),
+        *((f"t4={number}", "must be from 0 to 1,000,000") for number in ("-1", "nan", "inf", "1e308")),
+    ):
+        with pytest.raises(CardError, match=words):
             parse_prices([wrong], CARDS)
+    with pytest.raises(CardError, match="two prices of t4"):
+        parse_prices(["t4=1", "T4=2"], CARDS)
+
+
+def test_the_columns_on_a_terminal_are_explained_the_cost_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    for price in ((), ("--price", "T4=0.5")):
+        assert main(["--root", str(ROOT), "sizing", "--model", "edsr_x3", *price]) == 0
+        told = capsys.readouterr().out
+        assert "at the limit: no engine can be faster" in told
+        assert ("cost of 1,000: of 1,000 pictures of 1 MP" in told) == bool(price)
+
+
+def test_the_expected_time_and_the_limit_agree_with_the_words_below_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    """A GeForce card's limit counts a peak twice as high as the one whose half is expected: the footer names both."""
+    for key, precision, expected, limit in (
+        (
+            "rtx-4090",
+            "fp16",
+            r"50% of the card's 165\.2 TFLOP/s with sums in FP32",
+            r"330\.3 TFLOP/s with sums in FP16",
+        ),
+        ("rtx-4090", "fp32", r"50% of the card's 82\.6 TFLOP/s, or", r"82\.6 TFLOP/s: no engine"),
+        ("t4", "fp16", r"50% of the card's 65 TFLOP/s, or", r"65 TFLOP/s: no engine"),
+    ):
+        assert main(["--root", str(ROOT), "plan", "--gpu", key, "--precision", precision]) == 0
+        told = capsys.readouterr().out
+        assert re.search(f"expected  {expected}", told), told
+        assert re.search(f"limit     all of its {limit}", told), told
 
 
 def test_listing_the_cards(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ from .flavours import (
 from .nvml import as_toml, choose_card, choose_cards, detect
 from .planner import DEFAULTS, MIB, Assumptions, Plan, make_plan
 from .report import card_line, footer, plan_text
-from .sizing import CHART, PAGE, as_json, columns, draw, page, parse_prices, rows
+from .sizing import CHART, PAGE, as_json, columns, draw, legend, page, parse_prices, rows
 from .verify import check_artefact, verify
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 CACHE = Path(".cache/engines")
 ALL = "all"
 REFRESH_S = 0.1
+DAY_S = 86_400
 
 
 def add_commands(commands: Any) -> None:
@@ -67,7 +68,7 @@ def add_commands(commands: Any) -> None:
 
     sizing = commands.add_parser("sizing", help="all cards side by side; --write renders docs/sizing.md")
     sizing.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
-    sizing.add_argument("--price", action="append", default=[], metavar="CARD=PRICE", help="per hour; may be repeated")
+    sizing.add_argument("--price", action="append", default=[], metavar="CARD=PRICE", help="per hour, as in t4=0.50")
     sizing.add_argument("--json", action="store_true", help="machine-readable output")
     sizing.add_argument("--write", action="store_true", help="write docs/sizing.md and its chart")
     sizing.set_defaults(run=_sizing)
@@ -123,8 +124,8 @@ def _gpus(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    if not (0 < args.efficiency <= 1 and args.max_request_seconds > 0):
-        raise PlanError("--efficiency must be in (0, 1], --max-request-seconds positive.")
+    if not (0.01 <= args.efficiency <= 1 and 0.01 <= args.max_request_seconds <= DAY_S):
+        raise PlanError(f"--efficiency must be from 0.01 to 1, --max-request-seconds from 0.01 to {DAY_S}.")
     assumptions = Assumptions(efficiency=args.efficiency, max_request_s=args.max_request_seconds)
     card = choose_card(load_cards(args.root), args.gpu, _devices)
     models = catalogue.select(catalogue.load_models(args.root), args.model)
@@ -165,6 +166,7 @@ def _sizing(args: argparse.Namespace) -> None:
         for line in lines:
             print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         print()
+    print(legend(prices))
 
 
 def _write_sizing(root: Path) -> None:

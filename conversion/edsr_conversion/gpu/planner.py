@@ -347,7 +347,7 @@ def times(
     The limit: all FLOP at the dense peak, or input, output and weights once through memory, whichever is longer.
     Expected: FLOP at `efficiency` of the peak, or every feature map through memory, whichever is longer.
     """
-    peak, best = _peaks(card, precision)
+    peak, best = peaks(card, precision)
     flop = float(px) * network.flop_per_px
     bandwidth = card.bandwidth_gb_s * 1e9
     once = px * network.io_per_px() + network.weights_bytes(precision)
@@ -357,8 +357,11 @@ def times(
     return limit, expected, px * network.io_per_px() / (card.pcie_gb_s * 1e9)
 
 
-def _peaks(card: Card, precision: str) -> tuple[float, float]:
-    """FLOP/s to expect from, and FLOP/s nothing can exceed. TF32 is off in fp32 engines: fp16 has the same mantissa."""
+def peaks(card: Card, precision: str) -> tuple[float, float]:
+    """FLOP/s to expect from, and FLOP/s nothing can exceed: fp16 may add up in FP32 or, on some cards faster, in FP16.
+
+    TF32 is off in fp32 engines: fp16 has the same mantissa.
+    """
     if precision == "int8":
         return card.int8_tops * 1e12, card.int8_tops * 1e12
     if precision == "fp32":

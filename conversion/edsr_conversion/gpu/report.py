@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..repository import shapes_text
 from .cards import Card
-from .planner import MIB, Plan, times
+from .planner import MIB, Plan, peaks, times
 from .replaced import Claim, claims_for, words
 
 PICTURES = ((256, 256), (512, 512), (1024, 1024), (1080, 1920), (2048, 2048), (2160, 3840), (4096, 4096), (8192, 8192))
@@ -50,12 +50,16 @@ def plan_text(model: str, plan: Plan) -> str:
 def footer(plan: Plan) -> str:
     """What the figures rest on."""
     a = plan.assumptions
+    peak, best = (rate / 1e12 for rate in peaks(plan.card, plan.precision))
+    in_fp32, in_fp16 = ("", "") if peak == best else (" with sums in FP32", " with sums in FP16")
     return (
-        f"Predictions. Activations follow the builder of TensorRT for RTX; not measured on a card: {a.efficiency:.0%} "
-        f"of the dense peak\nand {a.bandwidth_efficiency:.0%} of the bandwidth (expected times), "
-        f"{_mib(a.server_bytes)} for the server, {_mib(a.process_bytes)} for an instance's process, "
-        f"{_mib(a.scratch_bytes)} of scratch per context.\n"
-        f"`make verify GPU={plan.card.key}` measures them on the card. At the limit: no engine can be faster."
+        "Predictions, not measured on a card; `make verify` measures them there.\n"
+        f"  expected  {a.efficiency:.0%} of the card's {peak:g} TFLOP/s{in_fp32}, or {a.bandwidth_efficiency:.0%} of "
+        f"its {plan.card.bandwidth_gb_s:,g} GB/s, whichever takes longer\n"
+        f"  limit     all of its {best:g} TFLOP/s{in_fp16}: no engine can be faster\n"
+        f"  memory    activations as TensorRT for RTX's builder counts them; assumed: {_mib(a.server_bytes)} for the "
+        f"server, {_mib(a.process_bytes)} for an\n            instance's process, {_mib(a.scratch_bytes)} of scratch "
+        "per context"
     )
 
 

@@ -13,7 +13,7 @@ from ..convert import write_file
 from ..errors import CannotBuildHereError, CardError, PlanError
 from ..precisions import FP16
 from ..repository import network_size, shapes_text
-from .cards import Card
+from .cards import Card, select
 from .planner import DEFAULTS, MIB, Plan, make_plan, times
 from .replaced import CLAIMS, words
 from .report import alone_bytes, table, time_text
@@ -21,26 +21,38 @@ from .report import alone_bytes, table, time_text
 PAGE, CHART = "sizing.md", "sizing.svg"
 REFERENCE = (512, 512)
 MEGAPIXEL = 1_000_000
+MAX_PRICE = 1_000_000
 INTRODUCTION = """\
 # Which card for which pictures
 
 <!-- Rendered from models/models.toml and gpus.toml by `make sizing`; a test fails when they differ. -->
 
-Every figure below is a prediction from the cards' published peaks: {efficiency:.0%} of the dense peak is assumed for
-"expected", and nothing can be faster than "at the limit". None of it was measured on a card yet; `make verify
-GPU=<card>` measures it on yours. `make plan GPU=<card>` explains one card in full, and [engines.md](engines.md) the
+Every figure below is a prediction from the cards' published peaks; none was measured on a card yet. `make verify
+GPU=<card>` measures them on yours, `make plan GPU=<card>` explains one card in full, and [engines.md](engines.md) the
 method.
 
 ![Largest request and best possible latency of every card](sizing.svg)
 
-- **Largest request**: what is answered in one piece; three shapes mean profiles for wide and tall pictures (16:9, 9:16)
-  too. Larger pictures of any size go as tiles of the first shape.
-- **Memory**: predicted peak of a server that serves this model alone. {margin:.0%} of the card stay free.
-- **Decided by**: the constraint that bound the largest request. *time*: a request should keep the card for
-  {seconds:g} s at most. *request size*: a 4K picture. *tensor elements*: 2^31-1 in a tensor. *memory*: the card's.
-- **512x512**: one picture, computing alone; **1 MP**: a million LR pixels, which become nine.
-- **Cost**: of 1,000 pictures of 1 MP at the expected speed, for a price per hour that you give:
-  `make sizing PRICES="t4=0.50 l4=0.80"`.
+The columns. A pixel is always one of the small picture that is sent (LR, low resolution), MP a million of them; what
+comes back has 9 times as many.
+
+- **card**: its name after `GPU=`. **tier**: its memory, in the classes of the service being replaced. **VRAM MiB**: the
+  memory the driver reports. MIG slices are parts of a large card that the driver shows as cards of their own.
+- **largest request**: height x width of what is answered in one piece; a second and third shape are for wide and tall
+  pictures (16:9, 9:16). Larger pictures of any size are cut into tiles of the first shape.
+- **instances**: copies of the model on the card: while one computes, another copies pictures over PCIe.
+- **memory MiB**: the predicted peak of a server that serves this model alone. {margin:.0%} of the card stay free.
+- **decided by**: why the largest request is not larger. *time*: it should keep the card for {seconds:g} s at most.
+  *request size*: nothing over a 4K picture is planned. *memory*: the card has no more. *tensor elements*: TensorRT
+  takes 2^31-1 in a tensor. *context*: its builder plans no larger working memory. *smallest tile*: a tile must be wider
+  than its two halos, even if that takes longer.
+- **at the limit**: the time no engine can beat, at the card's full peak. **expected**: at {efficiency:.0%} of the peak
+  with sums in FP32, or the time to move the data through the memory if that is longer. GeForce RTX cards sum in FP16
+  twice as fast, which only the limit counts: there the expected time is about 4 times the limit.
+- **512x512**: one picture of that size, computing alone. **1 MP expected**: one of a million pixels. **expected MP/s**:
+  million pixels a second.
+- **cost of 1,000**: of 1,000 pictures of 1 MP, one after another at the expected speed, for a price per hour that you
+  give, in any currency. Only `make sizing PRICES="t4=0.50 l4=0.80"` prints it.
 """
 
 
@@ -65,23 +77,46 @@ def rows(model: Model, cards: Iterable[Card], precision: str = FP16) -> list[Row
 
 
 def parse_prices(texts: Sequence[str], cards: Mapping[str, Card]) -> dict[str, float]:
-    """Prices per hour by card from "t4=0.50".
+    """Prices per hour by card from "t4=0.50", the card in any spelling.
 
     Raises:
-        CardError: not of that form, or no such card.
+        CardError: not of that form, no such card, or a card twice.
     """
-    prices = {}
+    prices: dict[str, float] = {}
     for text in texts:
-        key, _, price = text.partition("=")
-        try:
-            prices[key] = float(price)
-        except ValueError:
-            raise CardError(f"{text!r} is no price. Write card=price per hour, as in t4=0.50.") from None
-        if key not in cards or not 0 <= prices[key] < float("inf"):
+        name, equals, number = text.partition("=")
+        if not (name and equals):
             raise CardError(
-                f"{text!r}: there is no card {key!r}, or the price is negative. `make gpus` lists the cards."
+                f'{text!r} is no price of a card: write card=price per hour, as in PRICES="t4=0.50 l4=0.80".'
             )
+        key = select(cards, name).key
+        if key in prices:
+            raise CardError(f"PRICES has two prices of {key}. Leave one out.")
+        prices[key] = _price(text, number)
     return prices
+
+
+def _price(text: str, number: str) -> float:
+    try:
+        price = float(number)
+    except ValueError:
+        raise CardError(f"{text!r}: {number!r} is no number. Write the price of an hour as in t4=0.50.") from None
+    if not 0 <= price <= MAX_PRICE:
+        raise CardError(f"{text!r}: the price of an hour must be from 0 to {MAX_PRICE:,}.")
+    return price
+
+
+def legend(prices: Mapping[str, float]) -> str:
+    """What the table's columns mean, for a terminal."""
+    cost = (
+        "cost of 1,000: of 1,000 pictures of 1 MP, one after another at the expected speed, in the currency of PRICES; "
+        "empty\n  where PRICES has no price per hour\n"
+    )
+    return (
+        "at the limit: no engine can be faster; expected: as far as one should come. MP: a million pixels of the small "
+        f'picture.\n{cost if prices else ""}docs/{PAGE} explains all columns; PRICES="t4=0.50 l4=0.80" adds what '
+        "pictures cost."
+    )
 
 
 def page(models: Sequence[Model], cards: Sequence[Card]) -> str:
@@ -221,9 +256,11 @@ def _replaced(models: Sequence[Model], cards: Sequence[Card]) -> str:
             lines.append(line)
     return (
         "## Beside the service being replaced\n\n"
-        "What that service states of itself, and what the plans above say of the same picture: in one piece or in "
-        "tiles, the memory\none such picture alone would take, and the time no engine can beat. Times it states that "
-        "are below that limit are marked: they\ncannot be of that network.\n\n" + table(lines) + "\n"
+        "What that service, built on Flask and OpenCV, states of itself, and what the plans above say of the same "
+        "picture: in one piece or\nin tiles, the memory one such picture alone would take, and the time no engine can "
+        "beat. Times it states that are below that limit\nare marked: the card cannot compute this network so fast.\n\n"
+        + table(lines)
+        + "\n"
     )
 
 
