@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edsr_serving.arguments import Parser
+
 from . import catalogue, repository
 from .catalogue import Model
 from .convert import Conversion, convert, up_to_date, write_atomically
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     _quieten()
     try:
-        args.run(args)
+        code: int | None = args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,11 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was left half written", file=sys.stderr)
         return 130
-    return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="edsr_conversion",
         description="EDSR frozen TensorFlow graphs into ONNX models and TensorRT engines, proven to compute the same.",
         epilog=EXAMPLES,

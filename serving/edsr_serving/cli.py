@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import background, repository
+from .arguments import Parser
 from .cpu import PRECISIONS
 from .errors import ServingError, StartupError
 from .log import readable
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="edsr_serving",
         description="Runs the embedded Triton server on a model repository, on the CPU or, with --gpu, on a GPU.",
         epilog=EXAMPLES,
