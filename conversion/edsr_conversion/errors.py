@@ -78,9 +78,16 @@ class PlanError(ConversionError):
 
 
 class CannotBuildHereError(ConversionError):
-    """This machine lacks what the engine needs; the message has the command for the machine that has it."""
+    """This machine lacks what the engine needs; the message has the command for the machine that has it.
+
+    `short` is what it lacks, in a few words.
+    """
 
     exit_code = 12
+
+    def __init__(self, message: str, short: str = "this machine lacks something") -> None:
+        super().__init__(message)
+        self.short = short
 
 
 class EngineError(ConversionError):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -167,10 +168,56 @@ def test_all_builds_what_can_be_built_and_lists_the_rest(
     built = {path.name for path in (project / "model_repository" / "tiny" / "1").glob("*.plan")}
     cards = load_cards(project).values()
     assert built >= {f"{card.key}-rtx.plan" for card in cards if card.compute_capability in RTX_COMPUTE_CAPABILITIES}
-    (elsewhere,) = [line for line in result.stdout.splitlines() if line.startswith("on their machines")]
-    assert all(
-        (f"GPU={card.key}" in elsewhere) == (card.compute_capability not in RTX_COMPUTE_CAPABILITIES) for card in cards
-    )
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line}
+    for card in cards:
+        if card.compute_capability in RTX_COMPUTE_CAPABILITIES:
+            words = rf"{card.key} +tiny +{card.key}-rtx.plan +\d+\.\d  (built in \d+\.\d s|up to date)"
+        else:
+            words = rf"{card.key} +- +- +-  not here: TensorRT for RTX does not know {card.compute_capability}"
+        assert re.fullmatch(words, lines[card.key])
+    known = sum(card.compute_capability in RTX_COMPUTE_CAPABILITIES for card in cards)
+    assert f"failed: 0; cards not here: {len(cards) - known};" in result.stdout
+    assert "make engines-container GPU=CARD" in result.stdout
+    assert result.stdout.count("\n") == len(cards) + 5
+    again = engines("--gpu", "all", "--model", "tiny")
+    assert again.returncode == 0
+    assert f"engines built: 0, up to date: {known}, failed: 0;" in again.stdout
+    nothing = engines("--gpu", "all", "--model", "tiny", "--flavour", "tensorrt")
+    assert nothing.returncode == 12
+    assert nothing.stdout.count("not here: TensorRT needs the card itself") == len(cards)
+    assert_one_line_error(nothing, 12, "on the card itself")
+
+
+def test_a_card_or_model_that_fails_is_no_reason_not_to_build_the_others(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path
+) -> None:
+    broken = project / "model_repository" / "broken" / "1"
+    shutil.copytree(project / "model_repository" / "tiny" / "1", broken, ignore=shutil.ignore_patterns("*.plan"))
+    (broken / "model.json").write_text("{", "utf-8")
+    listed = project / "models" / "models.local.toml"
+    before = listed.read_text("utf-8")
+    (project / "models" / "broken.pb").write_bytes(b"")
+    listed.write_text(before + before.replace("[tiny]", "[broken]"), "utf-8")
+    models = ("--model", "broken", "--model", "tiny")
+    try:
+        result = engines("--gpu", "h100,T4,l4", *models)
+        alone = engines("--gpu", "t4", *models)
+    finally:
+        listed.write_text(before, "utf-8")
+        shutil.rmtree(broken.parent)
+    assert result.returncode == 12  # of the first failure
+    table, _, below = result.stdout.partition("\n\n")
+    assert [line.split()[:3] for line in table.splitlines()[1:]] == [
+        *(["h100", "-", "-"], ["t4", "broken", "-"], ["t4", "tiny", "t4-rtx.plan"]),
+        *(["l4", "broken", "-"], ["l4", "tiny", "l4-rtx.plan"]),
+    ]
+    assert "failed: 2; cards not here: 1;" in below
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert len(errors) == 2
+    assert "H100" in errors[0]
+    assert "make onnx MODEL=broken" in errors[1]
+    assert_one_line_error(alone, 13, "make onnx MODEL=broken")
+    assert "tiny: " in alone.stdout
 
 
 def test_another_precision_is_another_file_with_a_configuration_of_its_own(

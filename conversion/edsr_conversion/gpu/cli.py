@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +17,9 @@ from ..derive import Derived, derive
 from ..errors import CannotBuildHereError, CatalogueError, ConversionError, EngineError, PlanError
 from ..json_text import json_text
 from ..precisions import FP16, PRECISIONS
-from .builder import HARDWARE_COMPATIBILITY, PROFILING, BuildOptions, Progress
+from .builder import HARDWARE_COMPATIBILITY, PROFILING, BuildOptions
 from .cards import Card, load_cards
-from .engine import Engine, build_engine, describe, paths
+from .engine import describe, paths
 from .flavours import (
     AUTO,
     FLAVOURS,
@@ -30,24 +27,19 @@ from .flavours import (
     TENSORRT,
     Toolbox,
     check_release,
-    choose,
-    is_card,
-    supports_rtx,
     variant,
     version,
 )
-from .nvml import as_toml, choose_card, choose_cards, detect
+from .nvml import as_toml, choose_card, choose_cards, detect, means_all
 from .planner import DEFAULTS, MIB, Assumptions, Plan, make_plan
 from .report import card_line, footer, plan_text
 from .sizing import CHART, PAGE, as_json, columns, draw, legend, page, parse_prices, rows
 from .verify import check_artefact, verify
+from .workshop import Table, Workshop, made_text, next_steps, summary
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    pass
 
-CACHE = Path(".cache/engines")
-ALL = "all"
-REFRESH_S = 0.1
 DAY_S = 86_400
 
 
@@ -180,102 +172,49 @@ def _write_sizing(root: Path) -> None:
     print(f"wrote {folder / CHART}", file=sys.stderr)
 
 
-def _engines(args: argparse.Namespace) -> None:
+def _engines(args: argparse.Namespace) -> int:
     options = BuildOptions(
         args.version_compatible, args.hardware_compatibility, args.profiling, args.optimization_level
     )
     toolbox = _toolbox()
-    cards = load_cards(args.root)
-    everything = args.gpu.strip().lower() == ALL
-    chosen = choose_cards(cards, args.gpu, lambda: toolbox.devices)
+    cards = choose_cards(load_cards(args.root), args.gpu, lambda: toolbox.devices)
+    workshop = Workshop(args.root, args.precision, args.flavour, options, toolbox, _step)
+    if len(cards) > 1:
+        return _engines_of_many(args, workshop, cards)
+    (card,) = cards
     models = _built_models(args)
-    elsewhere: list[Card] = []
-    failed: ConversionError | None = None
-    for card in chosen:
-        try:
-            flavour = choose(args.flavour, card, toolbox, args.precision)
-            _engines_of(args, card, flavour, models, toolbox, options)
-        except CannotBuildHereError as error:
-            if not everything:
-                raise
-            elsewhere.append(card)
-            print(f"{card.key}: not here: {str(error).partition(chr(10))[0]}")
-        except (EngineError, PlanError) as error:
-            if len(chosen) == 1:
-                raise
-            if failed is not None:
-                print(f"error: {failed}", file=sys.stderr)
-            failed = error
-    if elsewhere:
-        print("on their machines: " + "; ".join(f"make engines-container GPU={card.key}" for card in elsewhere))
-    if failed is not None:
-        raise failed
+    flavour = workshop.choose(card)
+    print(f"{card.name}: {flavour} {workshop.version(flavour)}, compute capability {card.compute_capability}")
+    outcomes = []
+    for outcome in workshop.outcomes(cards, models):
+        outcomes.append(outcome)
+        if outcome.made:
+            print(made_text(outcome.made), flush=True)
+    if any(outcome.made for outcome in outcomes):
+        print(next_steps(card, flavour, args.precision))
+    return _tell_errors([outcome.error for outcome in outcomes if outcome.error])
 
 
-def _engines_of(
-    args: argparse.Namespace, card: Card, flavour: str, models: list[Model], toolbox: Toolbox, options: BuildOptions
-) -> None:
-    versions = {TENSORRT: toolbox.tensorrt, RTX: toolbox.rtx}
-    device = next((d.name for d in toolbox.devices if is_card(d, card)), "") if flavour == TENSORRT else ""
-    print(f"{card.name}: {flavour} {versions[flavour]}, compute capability {card.compute_capability}")
-    for model in models:
-        onnx = _derived(args, model)
-        plan = make_plan(card, repository.network_size(model), args.precision)
-        name = f"{model.name} for {card.key}"
-        with _progress_bar(name) as progress:
-            engine = build_engine(
-                onnx,
-                plan,
-                flavour,
-                str(versions[flavour]),
-                options,
-                progress=progress,
-                report=_step,
-                cache=args.root / CACHE,
-                device=device,
-            )
-        for path in repository.write(
-            repository.render_card(model, card, args.precision, args.root / "model_repository")
-        ):
-            print(f"  wrote {path}")
-        _report(model, plan, onnx, engine)
-    print(_next_steps(card, flavour, args.precision))
+def _engines_of_many(args: argparse.Namespace, workshop: Workshop, cards: list[Card]) -> int:
+    models = _built_models(args)
+    table = Table.of(cards, models, args.precision)
+    print(table.head(), flush=True)
+    outcomes = []
+    for outcome in workshop.outcomes(cards, models):
+        outcomes.append(outcome)
+        print(table.line(outcome), flush=True)
+    print(f"\n{summary(outcomes, args.precision)}", flush=True)
+    errors = [o.error for o in outcomes if o.error and not (o.elsewhere and means_all(args.gpu))]
+    if not errors and not any(outcome.made for outcome in outcomes):
+        errors = [outcome.error for outcome in outcomes if outcome.error][:1]
+    return _tell_errors(errors)
 
 
-def _report(model: Model, plan: Plan, onnx: Derived, engine: Engine) -> None:
-    if not engine.built:
-        anew = ", described anew in its sidecar" if engine.described_anew else ""
-        print(f"  {model.name}: {engine.plan} is up to date{anew}")
-        return
-    builder, parity = engine.sidecar["builder"], onnx.sidecar["parity"]
-    contexts = ", ".join(f"{size // MIB:,}" for size in builder["context_bytes"]) or "not told"
-    print(
-        f"  {model.name}: built {engine.plan} ({engine.sidecar['engine']['size_bytes'] / 1e6:.1f} MB, "
-        f"{builder['seconds']:.1f} s)\n"
-        f"    profiles {repository.shapes_text(plan).replace(',', ', ')}; {plan.instances} instance(s); "
-        f"{plan.total_bytes // MIB:,} of {plan.card.vram_mib:,} MiB planned\n"
-        f"    a context needs {contexts} MiB (builder), {plan.activations_bytes // MIB:,} planned, "
-        f"{plan.workspace_bytes // MIB:,} of scratch beside it"
-    )
-    if "psnr_db" in parity:
-        print(
-            f"    {plan.precision} against fp32 on real pictures: {parity['psnr_db']:.1f} dB, at most "
-            f"{parity['max_difference']} level(s); largest activation {parity['max_activation']:.0f} of "
-            f"{parity['format_max']:.0f}"
-        )
-
-
-def _next_steps(card: Card, flavour: str, precision: str) -> str:
-    options = make_options(card.key, precision)
-    if flavour == RTX:
-        return (
-            f"  loads in TensorRT for RTX: `make serve {options}` where the card is, no container\n"
-            f"  for TensorRT, in NVIDIA's container on the card: make engines-container {options}"
-        )
-    also = f"\n  for TensorRT for RTX, built anywhere: make engines {options} FLAVOUR={RTX}"
-    return f"  loads in Triton's container with the same TensorRT, on this card: make up {options}" + (
-        also if supports_rtx(card) else ""
-    )
+def _tell_errors(errors: list[ConversionError]) -> int:
+    """Print them, those that say the same once; returns the exit code of the first."""
+    for message in dict.fromkeys(map(str, errors)):
+        print(f"error: {message}", file=sys.stderr)
+    return errors[0].exit_code if errors else 0
 
 
 def _verify(args: argparse.Namespace) -> None:
@@ -354,25 +293,3 @@ def _derived(args: argparse.Namespace, model: Model) -> Derived:
 def _step(text: str) -> None:
     if sys.stderr.isatty():
         print(f"  {text}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _progress_bar(name: str) -> Iterator[Progress]:
-    """A bar per engine on a terminal, nothing elsewhere; it shows the builder's phase and its steps."""
-    from tqdm import tqdm
-
-    bar: tqdm[Any] = tqdm(
-        desc=name, leave=False, disable=None, bar_format="{desc} {bar:30} {n_fmt}/{total_fmt}{postfix}"
-    )
-
-    shown = 0.0
-
-    def progress(phase: str, done: int, steps: int) -> None:
-        nonlocal shown
-        bar.total, bar.n = steps, done
-        if time.monotonic() - shown > REFRESH_S:  # the builder reports thousands of steps
-            shown = time.monotonic()
-            bar.set_postfix_str(phase)
-
-    with bar:
-        yield progress

@@ -91,7 +91,8 @@ def choose(requested: str, card: Card, toolbox: Toolbox, precision: str = FP16) 
     raise CannotBuildHereError(
         f"An engine for {card.name} (compute capability {card.compute_capability}) cannot be built here: "
         f"TensorRT for RTX knows only {', '.join(RTX_COMPUTE_CAPABILITIES)}, and TensorRT builds on the card itself.\n"
-        + elsewhere(card, precision)
+        + elsewhere(card, precision),
+        f"TensorRT for RTX does not know {card.compute_capability}",
     )
 
 
@@ -109,17 +110,22 @@ def _check_rtx(card: Card, toolbox: Toolbox, precision: str) -> None:
     if not supports_rtx(card):
         raise CannotBuildHereError(
             f"TensorRT for RTX cannot build for {card.name}: it knows compute capability "
-            f"{', '.join(RTX_COMPUTE_CAPABILITIES)}, not {card.compute_capability}.\n" + elsewhere(card, precision)
+            f"{', '.join(RTX_COMPUTE_CAPABILITIES)}, not {card.compute_capability}.\n" + elsewhere(card, precision),
+            f"TensorRT for RTX does not know {card.compute_capability}",
         )
     if not toolbox.rtx:
-        raise CannotBuildHereError("TensorRT for RTX is not installed in this environment. Run `make setup`.")
+        raise CannotBuildHereError(
+            "TensorRT for RTX is not installed in this environment. Run `make setup`.",
+            "TensorRT for RTX is not installed",
+        )
 
 
 def _check_tensorrt(card: Card, toolbox: Toolbox, precision: str) -> None:
     if not toolbox.devices:
         raise CannotBuildHereError(
             "TensorRT builds an engine on the card itself, and this machine has no NVIDIA GPU.\n"
-            + elsewhere(card, precision)
+            + elsewhere(card, precision),
+            "TensorRT needs the card itself",
         )
     if not any(is_card(device, card) for device in toolbox.devices):
         here = ", ".join(f"{d.name} ({d.compute_capability}, {d.vram_mib:,} MiB)" for d in toolbox.devices)
@@ -130,7 +136,8 @@ def _check_tensorrt(card: Card, toolbox: Toolbox, precision: str) -> None:
     if not toolbox.tensorrt:
         raise CannotBuildHereError(
             "TensorRT for Python is not installed in this environment; NVIDIA's container has it.\n"
-            + elsewhere(card, precision)
+            + elsewhere(card, precision),
+            "TensorRT is not installed",
         )
 
 

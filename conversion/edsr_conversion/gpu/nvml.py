@@ -35,10 +35,15 @@ def choose_cards(cards: dict[str, Card], names: str, found: Callable[[], tuple[D
         CardError: there is no such card.
     """
     each = [name for name in names.split(",") if name.strip()] or [names]
-    if ALL in map(normalise, each):
+    if means_all(names):
         return list(cards.values())
     chosen = [choose_card(cards, name, found) for name in each]
     return list({card.key: card for card in chosen}.values())
+
+
+def means_all(names: str) -> bool:
+    """Whether `names` means every card listed."""
+    return ALL in map(normalise, names.split(","))
 
 
 def detect(cards: Iterable[Card], found: tuple[Device, ...]) -> Card:
