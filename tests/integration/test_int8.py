@@ -17,7 +17,7 @@ from edsr_conversion.gpu.builder import Build, build
 from edsr_conversion.gpu.flavours import RTX, RTX_COMPUTE_CAPABILITIES
 from edsr_conversion.gpu.planner import MIB, profiles_of
 from edsr_conversion.int8 import MAX_DROP_DB, Quality, activation_ranges, convolutions, sensitivity, with_qdq
-from edsr_conversion.pictures import CALIBRATION, pictures
+from edsr_conversion.pictures import CALIBRATION, held_out_pairs, pictures
 from edsr_conversion.repository import network_size
 from edsr_conversion.runtimes import openvino_runner
 from edsr_conversion.serving_graph import body_model, serving_model
@@ -90,7 +90,7 @@ def test_layers_go_back_to_floating_point_until_the_quality_is_kept(
 ) -> None:
     from edsr_conversion import int8
 
-    few = list(islice(int8.held_out_pairs(3), 2))
+    few = list(islice(held_out_pairs(3), 2))
     monkeypatch.setattr(int8, "held_out_pairs", lambda _scale: few)
     monkeypatch.setattr(int8, "SENSITIVITY_PICTURES", 1)
     fp32 = onnx.load(folder / "model.onnx")
