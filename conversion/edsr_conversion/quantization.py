@@ -23,9 +23,9 @@ class QuantizedTensor:
 
         w = q * s + s * round(min / s) with s = (max - min) / 255: the range is shifted so that zero is exact, which
         is why it is not simply min + q * s. Source: `QuantizedToFloat` in tensorflow/core/kernels/quantization_utils.h.
-        A range of zero width stands for a constant.
+        A range of no width, or one whose steps float32 cannot tell from zero, stands for a constant.
         """
-        if self.minimum == self.maximum:
+        if _is_constant(self.minimum, self.maximum):
             return np.full(self.values.shape, self.minimum, dtype=np.float32)
         step, lowest = _grid(self.minimum, self.maximum)
         shifted_minimum = np.float32(lowest) * np.float32(step)
@@ -41,12 +41,16 @@ def quantize(weights: NDArray[np.float32]) -> QuantizedTensor:
     if not np.isfinite(weights).all():
         raise ValueError("weights must be finite")
     low, high = float(np.min(weights)), float(np.max(weights))
-    if low == high:
+    if _is_constant(low, high):
         return QuantizedTensor(np.zeros(weights.shape, np.uint8), low, high)
     step, lowest = _grid(low, high)
     # The inverse of dequantize(): on the shifted grid, so that every weight lands on its nearest value.
     levels = np.rint(weights.astype(np.float64) / step) - lowest
     return QuantizedTensor(np.clip(levels, 0, LEVELS).astype(np.uint8), low, high)
+
+
+def _is_constant(minimum: float, maximum: float) -> bool:
+    return np.float32((maximum - minimum) / LEVELS) == 0
 
 
 def _grid(minimum: float, maximum: float) -> tuple[float, float]:

@@ -20,6 +20,12 @@ def test_every_weight_comes_back_within_half_a_step(weights: np.ndarray) -> None
     assert error[inside].max(initial=0) <= step / 2 * 1.001 + 1e-5
 
 
+def test_a_range_too_narrow_for_a_step_is_a_constant() -> None:
+    weights = np.array([1e-45, 0], np.float32)
+    assert np.isfinite(quantize(weights).dequantize()).all()
+    assert np.abs(quantize(weights).dequantize()).max() <= 1e-44
+
+
 @given(tensors)
 def test_zero_is_exact_when_the_range_spans_it(weights: np.ndarray) -> None:
     weights = np.concatenate([weights, np.array([0, -1, 1], np.float32)])
