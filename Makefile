@@ -12,7 +12,7 @@ BIND ?= 127.0.0.1
 PRECISION ?= auto
 
 PY := $(VENV)/bin/python
-# fp16 and fp32 are engines' precisions; auto, bf16 and f32 the CPU's. An engine's auto is fp16.
+# fp16, fp32 and int8 are engines' precisions; auto, int8, bf16 and f32 the CPU's. An engine's auto is fp16.
 ENGINE_OPTIONS = --gpu "$(GPU)" $(addprefix --model ,$(MODEL)) --precision $(if $(filter auto,$(PRECISION)),fp16,$(PRECISION))
 FLAVOUR ?= auto
 IMAGE_NAME ?= edsr-triton
@@ -20,12 +20,14 @@ CONTAINER := edsr-triton
 # What the server inside needs on the host's side: pinned buffers and shared memory for answers of 224 MB.
 DOCKER_GPU := --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864
 
+# What must be made before serving: engines are made by a command of their own.
+TO_SERVE = $(if $(GPU),setup,$(if $(filter int8,$(PRECISION)),int8,onnx))
 SERVER_OPTIONS = --bind $(BIND) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT) \
 	--precision $(PRECISION) $(addprefix --model ,$(MODEL)) $(if $(GPU),--gpu "$(GPU)")
 need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx configs halo gpus plan sizing engines verify
+.PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo gpus plan sizing engines verify
 .PHONY: known-gpu serve start stop status image engines-container up down clean
 
 help: ## List the commands
@@ -74,6 +76,9 @@ fetch: setup ## Bring EDSR_x3.pb, verified; PB=/path/EDSR_x3.pb takes a local fi
 onnx: setup ## Convert every model whose graph is present (MODEL= narrows)
 	@$(PY) -m edsr_conversion onnx $(addprefix --model ,$(MODEL))
 
+int8: onnx ## Convert to 8 bits, judged on photographs (MODEL=); PRECISION=int8 serves them
+	@$(PY) -m edsr_conversion precision --precision int8 $(addprefix --model ,$(MODEL))
+
 configs: setup ## Render Triton's configurations from models/models.toml and gpus.toml
 	@$(PY) -m edsr_conversion configs
 
@@ -102,10 +107,10 @@ engines: known-gpu onnx ## Build engines and configurations for a card (GPU=a10g
 verify: known-gpu onnx ## Measure engines on their card: parity, memory, latency (GPU=a10g)
 	@$(PY) -m edsr_conversion verify $(ENGINE_OPTIONS) --flavour $(FLAVOUR)
 
-serve: $(if $(GPU),setup,onnx) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GRPC_PORT= BIND= MODEL=)
+serve: $(TO_SERVE) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GRPC_PORT= BIND= MODEL=)
 	@$(PY) -m edsr_serving run $(SERVER_OPTIONS)
 
-start: $(if $(GPU),setup,onnx) ## Serve in the background
+start: $(TO_SERVE) ## Serve in the background
 	@$(PY) -m edsr_serving start $(SERVER_OPTIONS)
 
 stop: setup ## Stop the server in the background

@@ -50,7 +50,7 @@ def quantize(weights: NDArray[np.float32]) -> QuantizedTensor:
 
 
 def _is_constant(minimum: float, maximum: float) -> bool:
-    return np.float32((maximum - minimum) / LEVELS) == 0
+    return bool(np.float32((maximum - minimum) / LEVELS) == 0)
 
 
 def _grid(minimum: float, maximum: float) -> tuple[float, float]:

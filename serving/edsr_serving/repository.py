@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from .gpu.names import card_and_precision, make_options
 
 VERSION = "1"
 MODEL_FILE, SIDECAR_FILE, CONFIG_FILE, CONFIGS_FOLDER = "model.onnx", "model.json", "config.pbtxt", "configs"
+INT8_FILE, INT8_SIDECAR_FILE = "model.int8.onnx", "model.int8.json"
 # protobuf text of one entry of the `parameters` map
 PARAMETER = 'parameters {{\n  key: "{key}"\n  value {{\n    string_value: "{value}"\n  }}\n}}\n'
 PARAMETERS = re.compile(r'parameters \{\s+key: "(\w+)"\s+value \{\s+string_value: "([^"]*)"')
@@ -87,18 +88,45 @@ def choose(models: list[ServableModel], names: tuple[str, ...]) -> list[Servable
     return chosen
 
 
-def lay_out_view(models: list[ServableModel], view: Path, parameters: dict[str, str]) -> None:
-    """Make `view`, a repository of just these models: links to their files, their configuration plus `parameters`.
+def int8_quality(model: ServableModel) -> dict[str, float]:
+    """What the sidecar of a CPU model's 8-bit file says of its quality, once the file was found to be whole.
+
+    Raises:
+        NothingToServeError: there is no such file, it is damaged, or it was made from another model.onnx.
+    """
+    folder = model.folder / VERSION
+    command = f"`make int8 MODEL={model.name}` makes it"
+    try:
+        sidecar = json.loads((folder / INT8_SIDECAR_FILE).read_text(encoding="utf-8"))
+        digest = hashlib.sha256((folder / INT8_FILE).read_bytes()).hexdigest()
+        quality = {key: float(value) for key, value in sidecar["quality"].items()}
+        intact, made_from = digest == sidecar["model"]["sha256"], sidecar["made_from"]["sha256"]
+    except FileNotFoundError:
+        raise NothingToServeError(f"{model.name} has no 8-bit file: {command}.") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        intact, made_from, quality = False, "", {}
+    if not intact:
+        raise NothingToServeError(f"{folder / INT8_FILE} or its sidecar is damaged: {command} again.")
+    if made_from != hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest():
+        raise NothingToServeError(f"{folder / INT8_FILE} was made from another {MODEL_FILE}: {command} again.")
+    return quality
+
+
+def lay_out_view(models: Mapping[ServableModel, Mapping[str, str]], view: Path) -> None:
+    """Make `view`, a repository of just these models: links to their files, their configuration with more parameters.
 
     What the server decides at its start (precision, threads) becomes visible to clients this way, and a server with
     model control off loads exactly these models.
     """
     shutil.rmtree(view, ignore_errors=True)
-    extra = "".join(PARAMETER.format(key=key, value=value) for key, value in sorted(parameters.items()))
-    for model in models:
+    for model, parameters in models.items():
         folder = view / model.name
         folder.mkdir(parents=True)
-        (folder / CONFIG_FILE).write_text(model.config_text + extra, encoding="utf-8")
+        text = model.config_text
+        if parameters.get("inference_precision") == "int8":
+            text = text.replace(f'default_model_filename: "{MODEL_FILE}"', f'default_model_filename: "{INT8_FILE}"')
+        extra = "".join(PARAMETER.format(key=key, value=value) for key, value in sorted(parameters.items()))
+        (folder / CONFIG_FILE).write_text(text + extra, encoding="utf-8")
         (folder / VERSION).symlink_to((model.folder / VERSION).absolute())
 
 

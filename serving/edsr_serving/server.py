@@ -19,8 +19,15 @@ from pathlib import Path
 from typing import IO
 
 from . import repository
-from .cpu import PRECISIONS, inference_precision, usable_cpus
-from .errors import AlreadyRunningError, InstallationError, PortInUseError, ServingError, StartupError
+from .cpu import PRECISIONS, inference_precision, processor_has_int8, usable_cpus
+from .errors import (
+    AlreadyRunningError,
+    InstallationError,
+    NothingToServeError,
+    PortInUseError,
+    ServingError,
+    StartupError,
+)
 from .gpu import card
 from .gpu.devices import devices
 from .installation import BACKENDS, STUB, find_installation
@@ -87,14 +94,14 @@ def start(
     if options.gpu:
         options = replace(options, gpu=card.card_key(options.gpu, options.repository, devices()))
     models = repository.choose(repository.find_models(options.repository, options.variant), options.models)
-    parameters = gpu_parameters(models) if options.gpu else runtime_parameters(options.precision)
+    parameters = gpu_parameters(models) if options.gpu else cpu_parameters(models, options.precision)
     check_ports(options)
     try:
         options.run_dir.mkdir(parents=True, exist_ok=True)
         lock = _lock(options.run_dir)
         make_way(options.run_dir)
         installation.lay_out(options.run_dir)
-        repository.lay_out_view(models, options.run_dir / VIEW, parameters)
+        repository.lay_out_view(parameters, options.run_dir / VIEW)
         log = options.run_dir / LOG_FILE
         shm_prefix = f"edsr-{os.getpid()}-{options.http_port}-"
         with log.open("wb") as output:
@@ -198,25 +205,39 @@ def backends_alive(pid: int, stubs: int) -> bool:
     return sum(STUB in _command_line(member) for member in _group(pid)) >= stubs
 
 
-def runtime_parameters(precision: str) -> dict[str, str]:
-    """What is decided at the start, for this machine's processor, as entries of the model's `parameters`.
+def cpu_parameters(
+    models: Sequence[repository.ServableModel], precision: str
+) -> dict[repository.ServableModel, dict[str, str]]:
+    """What is decided at the start, for this machine's processor, as entries of each model's `parameters`.
 
     Raises:
         InstallationError: OpenVINO is missing.
+        NothingToServeError: 8 bits were asked for, and a model has no file for them.
     """
     try:
         import openvino
     except ImportError:
         raise InstallationError("openvino is not installed in this environment. Run `make setup`.") from None
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return {
-        "cpus": str(usable_cpus()),
-        "inference_precision": inference_precision(precision, capabilities),
-        "runtime": f"OpenVINO {openvino.__version__.split('-')[0]}",
-    }
+    int8 = processor_has_int8()
+    parameters = {}
+    for model in models:
+        quality = None
+        if precision in ("auto", "int8"):
+            try:
+                quality = repository.int8_quality(model)
+            except NothingToServeError:
+                if precision == "int8":
+                    raise
+        parameters[model] = {
+            "cpus": str(usable_cpus()),
+            "inference_precision": inference_precision(precision, capabilities, int8, quality),
+            "runtime": f"OpenVINO {openvino.__version__.split('-')[0]}",
+        }
+    return parameters
 
 
-def gpu_parameters(models: Sequence[repository.ServableModel]) -> dict[str, str]:
+def gpu_parameters(models: Sequence[repository.ServableModel]) -> dict[repository.ServableModel, dict[str, str]]:
     """The same for engines on a GPU.
 
     Raises:
@@ -226,7 +247,7 @@ def gpu_parameters(models: Sequence[repository.ServableModel]) -> dict[str, str]
     for warning in card.check_engines(models, devices(), runtime):
         print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
     repository.check_memory(models)
-    return {"runtime": f"TensorRT for RTX {runtime}"}
+    return {model: {"runtime": f"TensorRT for RTX {runtime}"} for model in models}
 
 
 def free_ports(count: int = 3) -> tuple[int, ...]:

@@ -227,7 +227,7 @@ def test_a_port_in_use_is_named_and_another_can_be_chosen(run: Run, options: Ser
         ({"metrics_port": 70000}, "from 1 to 65535"),
         ({"address": "::1"}, "IPv4"),
         ({"address": "no-such-host.invalid"}, "Name or service not known"),
-        ({"precision": "fp7"}, "auto, bf16, f32"),
+        ({"precision": "fp7"}, "auto, int8, bf16, f32"),
     ],
 )
 def test_options_no_machine_could_follow_are_refused(

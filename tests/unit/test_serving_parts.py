@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from edsr_serving import NothingToServeError, ServerOptions
-from edsr_serving.cpu import inference_precision, quota_cpus, usable_cpus
+from edsr_serving.cpu import has_int8, inference_precision, quota_cpus, usable_cpus
 from edsr_serving.log import readable, reasons
 from edsr_serving.options import command
-from edsr_serving.repository import choose, find_models, lay_out_view
+from edsr_serving.repository import INT8_FILE, choose, find_models, int8_quality, lay_out_view
 
 
 def test_the_command_line_binds_every_service_and_takes_no_load_requests() -> None:
@@ -47,6 +47,33 @@ def test_bfloat16_is_chosen_only_where_it_is_native() -> None:
     assert inference_precision("f32", ["BF16"]) == "f32"
     with pytest.raises(ValueError, match="fp16"):
         inference_precision("fp16", [])
+
+
+GOOD = {"drop_db": 0.04, "graphics_psnr_db": 45.0}
+
+
+@pytest.mark.parametrize(
+    ("int8", "quality", "chosen"),
+    [
+        (True, GOOD, "int8"),
+        (False, GOOD, "bf16"),
+        (True, None, "bf16"),
+        (True, {**GOOD, "drop_db": 0.06}, "bf16"),
+        (True, {**GOOD, "graphics_psnr_db": 30.0}, "bf16"),
+        (True, {}, "bf16"),
+    ],
+)
+def test_8_bits_are_chosen_only_where_they_are_faster_and_good_enough(
+    int8: bool, quality: dict[str, float] | None, chosen: str
+) -> None:
+    assert inference_precision("auto", ["BF16"], int8, quality) == chosen
+    assert inference_precision("int8", ["BF16"], int8, quality) == "int8"
+
+
+def test_instructions_for_8_bits_are_found_in_cpuinfo() -> None:
+    assert has_int8("processor : 0\nflags\t\t: fpu avx512_vnni amx_int8\nbugs : amx_int8\n")
+    assert not has_int8("flags\t\t: fpu avx2\nbugs : avx_vnni\n")
+    assert not has_int8("")
 
 
 def test_a_log_line_becomes_short_and_tables_vanish() -> None:
@@ -117,7 +144,50 @@ def test_a_view_holds_the_chosen_models_with_what_was_decided_at_the_start(tmp_p
     build(tmp_path / "repository", "other")
     view = tmp_path / "view"
     for _ in range(2):  # a view of an earlier run is replaced
-        lay_out_view(find_models(tmp_path / "repository")[:1], view, {"cpus": "2"})
+        lay_out_view({find_models(tmp_path / "repository")[0]: {"cpus": "2"}}, view)
     assert [path.name for path in view.iterdir()] == ["good"]
     assert (view / "good" / "1" / "model.onnx").read_bytes() == b"onnx"
     assert 'key: "cpus"' in (view / "good" / "config.pbtxt").read_text("utf-8")
+
+
+def test_a_view_of_8_bits_names_their_file(tmp_path: Path) -> None:
+    build(tmp_path / "repository", "good")
+    config = tmp_path / "repository" / "good" / "config.pbtxt"
+    config.write_text('default_model_filename: "model.onnx"\n', "utf-8")
+    model = find_models(tmp_path / "repository")[0]
+    lay_out_view({model: {"inference_precision": "int8"}}, tmp_path / "view")
+    text = (tmp_path / "view" / "good" / "config.pbtxt").read_text("utf-8")
+    assert 'default_model_filename: "model.int8.onnx"' in text
+    assert "model.onnx" not in text
+
+
+def test_an_8_bit_file_is_taken_only_if_it_is_whole_and_of_this_model(tmp_path: Path) -> None:
+    folder = build(tmp_path, "good") / "1"
+    model = find_models(tmp_path)[0]
+
+    def sidecar(**changed: object) -> None:
+        digest = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("model.onnx", INT8_FILE)}
+        said = {"model": {"sha256": digest[INT8_FILE]}, "made_from": {"sha256": digest["model.onnx"]}, "quality": GOOD}
+        (folder / "model.int8.json").write_text(json.dumps({**said, **changed}), "utf-8")
+
+    with pytest.raises(NothingToServeError, match="make int8 MODEL=good"):
+        int8_quality(model)
+    (folder / INT8_FILE).write_bytes(b"bytes")
+    sidecar()
+    assert int8_quality(model) == GOOD
+    changes: list[dict[str, object]] = [
+        {"model": {"sha256": "0"}},
+        {"quality": {"drop_db": "none"}},
+        {"quality": []},
+        {"model": None},
+    ]
+    for changed in changes:
+        sidecar(**{key: value})
+        with pytest.raises(NothingToServeError, match="damaged"):
+            int8_quality(model)
+    sidecar(made_from={"sha256": "0"})
+    with pytest.raises(NothingToServeError, match=r"another model\.onnx"):
+        int8_quality(model)
+    (folder / "model.int8.json").write_text("{", "utf-8")
+    with pytest.raises(NothingToServeError, match="damaged"):
+        int8_quality(model)

@@ -1,4 +1,4 @@
-"""Triton backend `openvino`: runs model.onnx with OpenVINO on the CPU.
+"""Triton backend `openvino`: runs an ONNX file with OpenVINO on the CPU.
 
 Triton starts one process of this per model instance. It takes the name of Triton's official C++ backend, so that the
 same config.pbtxt works with either.
@@ -12,6 +12,7 @@ from typing import Any
 import openvino as ov
 import triton_python_backend_utils as pb_utils
 from edsr_serving.limits import Limits
+from edsr_serving.openvino_graph import answer_in_integers
 from edsr_serving.requests_log import log_request
 from edsr_serving.tensors import INPUT, array_of, tensor_of
 
@@ -27,7 +28,8 @@ class TritonPythonModel:
         """Compile the model.
 
         The entries `cpus` and `inference_precision` of the model's `parameters`, which the launcher writes, say what
-        suits this machine. Without them OpenVINO takes all cores and the fastest native precision.
+        suits this machine. Without them OpenVINO takes all cores and the fastest native precision, and so do those
+        parts of an int8 file that are not in 8 bits.
         """
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
@@ -37,12 +39,16 @@ class TritonPythonModel:
         hints = {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "CPU_RUNTIME_CACHE_CAPACITY": CACHED_KERNELS}
         if "cpus" in parameters:
             hints["INFERENCE_NUM_THREADS"] = max(1, int(parameters["cpus"]) // instances)
-        if "inference_precision" in parameters:
-            hints["INFERENCE_PRECISION_HINT"] = parameters["inference_precision"]
+        wanted = parameters.get("inference_precision", "")
+        if wanted not in ("", "int8"):
+            hints["INFERENCE_PRECISION_HINT"] = wanted
         core = ov.Core()
-        self._compiled = core.compile_model(core.read_model(path), "CPU", hints)
+        model = core.read_model(path)
+        if wanted != "f32":  # which is the reference, and left as it is
+            answer_in_integers(model)
+        self._compiled = core.compile_model(model, "CPU", hints)
         self._requests = [self._compiled.create_infer_request()]
-        precision = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        precision = wanted or self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         threads = self._compiled.get_property("INFERENCE_NUM_THREADS")
         # Not by pb_utils.Logger, which ends the process if the path of this file is not ASCII.
         instance, version = args["model_instance_name"], ov.__version__.split("-")[0]
