@@ -181,8 +181,8 @@ def test_an_8_bit_file_is_taken_only_if_it_is_whole_and_of_this_model(tmp_path: 
         {"quality": []},
         {"model": None},
     ]
-    for changed in changes:
-        sidecar(**{key: value})
+    for changed in changes:  # each in turn
+        sidecar(**changed)
         with pytest.raises(NothingToServeError, match="damaged"):
             int8_quality(model)
     sidecar(made_from={"sha256": "0"})
