@@ -28,10 +28,12 @@ need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) G
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo gpus plan sizing engines verify
-.PHONY: known-gpu serve start stop status image engines-container up down clean
+# What others depend on, not for users.
+.PHONY : known-gpu
+.PHONY: serve start stop status image engines-container up down clean
 
 help: ## List the commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Make the Python environment .venv (once; again when its lists change)
 

@@ -176,16 +176,19 @@ class AsyncUpscaler:
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
+        overwrite: bool = False,
     ) -> FileResult:
         """Upscale a picture file into another, which appears whole or not at all.
 
         Args:
             src: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, with the extra [heif] HEIC.
-            dst: where to; the format follows the extension. Default: SRC_x3.png beside it, for animations SRC_x3.webp.
+            dst: where to; the format follows the extension. A folder, or None for that of `src`: there SRC_x3.png, for
+                animations SRC_x3.webp.
             finishing: format, quality, final size, metadata; by default everything is kept.
             tile, halo, progress: as for `upscale`.
             max_pixels: larger pictures are refused before they are decoded.
             frame: take this one of an animation or of several pages, counted from 0.
+            overwrite: whether a file that `dst` does not name may be replaced; one that it names always is.
 
         Raises:
             BadImageError: `src` cannot be read.
@@ -193,13 +196,17 @@ class AsyncUpscaler:
             ServerError: no server can be reached, is ready, or takes it.
         """
         source, finishing = Path(src), finishing or Finishing()
-        if dst is not None:
-            files.check_target(source, Path(dst), finishing)
+        folder = source.parent if dst is None else Path(dst)
+        is_named = dst is not None and not files.is_folder(folder)
+        if is_named:
+            files.check_target(source, folder, finishing)
         started = time.monotonic()
         data = await asyncio.to_thread(files.read_file, source)
         picture = await asyncio.to_thread(decode, data, str(src), max_pixels, frame)
         model = await self._servers.model()
-        target = Path(dst) if dst is not None else files.default_target(source, picture, finishing, model.scale)
+        target = folder
+        if not is_named:
+            target = files.default_target(source, folder, picture, finishing, model.scale, overwrite)
         format_ = files.check_target(source, target, finishing)
         content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
         await asyncio.to_thread(files.write_atomically, target, content)
@@ -255,6 +262,7 @@ class AsyncUpscaler:
             tiles=counter.done,
             retries=self._servers.retries - retries,
             model=model.name,
+            servers=self._servers.answered,
             seconds=0.0,
             notes=[*picture.notes, *notes],
         )
@@ -322,6 +330,8 @@ def grid_for(picture: Shape, model: ModelInfo, tile: int | Shape | None, halo: H
         ValueError: as `AsyncUpscaler.upscale`.
         EdsrError: a halo is needed and the model does not say one.
     """
+    if halo not in (None, "exact") and (not _is_whole(halo) or int(halo) < 0):
+        raise ValueError(f"halo must be 'exact' or a number of pixels, not {halo!r}")
     limits = _tile_limits(model, tile)
     if limits.takes(*picture):
         return cut(picture, limits, 0)
@@ -331,9 +341,7 @@ def grid_for(picture: Shape, model: ModelInfo, tile: int | Shape | None, halo: H
         halo = model.halo_px
     if halo is None:
         raise EdsrError(f"{model.name} does not say its halo (parameter `halo_px`). Name one: halo=... (`--halo`).")
-    if halo < 0:
-        raise ValueError(f"halo must be 'exact' or a number of pixels, not {halo!r}")
-    return cut(picture, limits, halo)
+    return cut(picture, limits, int(halo))
 
 
 def _tile_limits(model: ModelInfo, tile: int | Shape | None) -> TileLimits:
@@ -342,9 +350,12 @@ def _tile_limits(model: ModelInfo, tile: int | Shape | None) -> TileLimits:
             return model.limits
         area = min(model.tile[0] * model.tile[1], model.limits.max_px)
         return TileLimits(area, model.max_shapes)
-    height, width = (tile, tile) if isinstance(tile, int) else tile
-    if height < 1 or width < 1:
+    sides: Sequence[object] = tile if isinstance(tile, tuple | list) else (tile, tile)
+    if len(sides) != 2 or not all(_is_whole(side) for side in sides):
         raise ValueError(f"tile must be a number of pixels, or (height, width), not {tile!r}")
+    height, width = (int(str(side)) for side in sides)
+    if height < 1 or width < 1:
+        raise ValueError(f"tile must be at least one pixel high and wide, not {tile!r}")
     if not model.limits.takes(height, width):
         shapes = " or ".join(f"{h}x{w}" for h, w in model.max_shapes)
         raise ValueError(
@@ -352,3 +363,7 @@ def _tile_limits(model: ModelInfo, tile: int | Shape | None) -> TileLimits:
             f"{f', within {shapes}' if shapes else ''})"
         )
     return TileLimits(model.limits.max_px, ((height, width),))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

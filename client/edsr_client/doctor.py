@@ -53,11 +53,13 @@ async def examine(addresses: tuple[Address, ...], credentials: Credentials, mode
     seen: list[ModelInfo] = []
     for address in addresses:
         transport = connect(address, credentials)
+        subject = "server"
         try:
             async for check in _examine_one(address, transport, model, seen):
+                subject = "model"  # what comes after the server answered
                 yield check
         except EdsrError as error:
-            yield Check(str(address), "server", FAIL, str(error), exit_code=error.exit_code)
+            yield Check(str(address), subject, FAIL, str(error), exit_code=error.exit_code)
         finally:
             await transport.close()
     if len({(info.name, info.source_sha256) for info in seen}) > 1:

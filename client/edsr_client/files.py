@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ class Finishing:
 
     Attributes:
         format: "png", "jpeg", "webp", "tiff", "bmp", "gif", "avif", "heic"; by default what the file's name says.
-        quality: 0 to 100, for the formats that have it; 100 is lossless in WebP and AVIF.
+        quality: 0 to 100, for the formats that have it; 100 is lossless in WebP.
         scale: final size against the input's, by Lanczos resampling after the network; by default the model's scale.
         max_side: longest side of the result in pixels.
         strip_metadata: drop EXIF, XMP, ICC profile and resolution.
@@ -52,13 +53,14 @@ class FileResult:
     """What was done with one picture.
 
     Attributes:
-        path: of the output; "" if there is no file.
+        path: of the output; "" if there is no file, "-" for standard output.
         format: of the output.
         width, height: of the output, in pixels.
         frames: of an animation; 1 otherwise.
         tiles: requests that were answered.
         retries: requests that had to be sent again.
         model: name of the model.
+        servers: the addresses that answered, of this and earlier pictures.
         seconds: from the first byte read to the last written.
         notes: what could not be kept, in words.
     """
@@ -71,6 +73,7 @@ class FileResult:
     tiles: int
     retries: int
     model: str
+    servers: list[str]
     seconds: float
     notes: list[str] = field(default_factory=list)
 
@@ -89,6 +92,14 @@ def read_file(path: Path) -> bytes:
         raise BadImageError(f"Cannot read {str(path)!r}: {error}.") from None
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; False for names that no file system takes."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def check_target(src: Path | None, dst: Path, finishing: Finishing) -> Format:
     """The format to write; everything that can be known to go wrong with `dst` is found before the work.
 
@@ -100,7 +111,7 @@ def check_target(src: Path | None, dst: Path, finishing: Finishing) -> Format:
     try:
         if not dst.parent.is_dir():
             raise OutputError(f"Cannot write {dst}: there is no folder {dst.parent}.")
-        if dst.is_dir():
+        if dst.is_dir():  # one that appeared while the picture was upscaled
             raise OutputError(f"Cannot write {dst}: it is a folder. Name a file in it.")
         if src is not None and dst.exists() and src.exists() and dst.samefile(src):
             raise OutputError(f"{dst} is the input itself. Name another output; nothing was changed.")
@@ -111,14 +122,27 @@ def check_target(src: Path | None, dst: Path, finishing: Finishing) -> Format:
     return format_
 
 
-def default_target(src: Path, picture: Picture, finishing: Finishing, model_scale: int) -> Path:
-    """photo.jpg -> photo_x3.png beside it; an animation becomes .webp; a format that was named has its extension."""
-    scale = finishing.scale or model_scale
+def default_target(
+    src: Path, folder: Path, picture: Picture, finishing: Finishing, model_scale: int, overwrite: bool
+) -> Path:
+    """photo.jpg -> photo_x3.png in a folder; an animation becomes .webp; a format that was named has its extension.
+
+    With a longest side it is photo_4096px.png: the factor differs from picture to picture.
+
+    Raises:
+        OutputError: there is such a file, and it is not to be overwritten: nobody named it.
+    """
+    suffix = f"x{finishing.scale or model_scale:g}" if finishing.max_side is None else f"{finishing.max_side}px"
     if finishing.format:
         extension = format_named(finishing.format).extensions[0]
     else:
         extension = ".webp" if picture.is_animation else ".png"
-    return src.with_name(f"{src.stem}_x{scale:g}{extension}")
+    target = folder / f"{src.stem}_{suffix}{extension}"
+    if not overwrite and target.exists():
+        raise OutputError(
+            f"{target} exists; nothing was changed. Name the output, or take overwrite=True (`--overwrite`)."
+        )
+    return target
 
 
 def check_result(picture: Picture, format_: Format, finishing: Finishing, model_scale: int) -> None:
@@ -145,6 +169,9 @@ def finish(
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all; an existing one is then left as it was.
 
+    A link stays one: what it leads to is written. An existing file keeps its permissions. What is no file, a pipe or a
+    device, is written to.
+
     Raises:
         OutputError: it cannot be written.
     """
@@ -155,13 +182,19 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            file.write(content)
+        return
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask()
     descriptor, partial = tempfile.mkstemp(prefix=".edsr-", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(partial).chmod(0o666 & ~_umask())
+        Path(partial).chmod(mode)
         Path(partial).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

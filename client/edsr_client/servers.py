@@ -45,6 +45,7 @@ class Server:
     failures: int = 0
     rests_until: float = 0.0
     rejected: str = ""
+    answered: int = 0
 
     @property
     def slots(self) -> int:
@@ -80,6 +81,11 @@ class Servers:
     def slots(self) -> int:
         """Requests that all servers together take at a time."""
         return sum(server.slots for server in self._servers if not server.rejected)
+
+    @property
+    def answered(self) -> list[str]:
+        """The addresses of the servers that have answered requests."""
+        return [server.transport.url for server in self._servers if server.answered]
 
     async def close(self) -> None:
         """Close all connections."""
@@ -122,6 +128,7 @@ class Servers:
                 failed = server
             else:
                 server.failures = 0
+                server.answered += 1
                 return answer
             finally:
                 await self._release(server)
@@ -145,7 +152,7 @@ class Servers:
         expected = (count, model.scale * height, model.scale * width, 3)
         if answer.shape != expected or answer.dtype != np.uint8:
             raise RequestRefusedError(f"{server.transport.url} answered {answer.dtype} {answer.shape}, not {expected}.")
-        logger.debug(
+        logger.info(
             "%s: %dx%d px by %s in %.0f ms",
             request_id,
             width,

@@ -128,6 +128,7 @@ class Upscaler:
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
+        overwrite: bool = False,
     ) -> FileResult:
         """See AsyncUpscaler.upscale_file."""
         return self._thread.run(
@@ -140,6 +141,7 @@ class Upscaler:
                 max_pixels=max_pixels,
                 frame=frame,
                 progress=progress,
+                overwrite=overwrite,
             )
         )
 

@@ -61,7 +61,7 @@ def test_a_large_picture_is_tiled_and_described_as_json(
     told = json.loads(done.stdout)
     assert (told["path"], told["format"], told["width"], told["height"]) == ("o.tif", "tiff", 900, 600)
     assert told["tiles"] > 4
-    assert (told["retries"], told["notes"], told["urls"]) == (0, [], [url])
+    assert (told["retries"], told["notes"], told["servers"]) == (0, [], [url])
     quiet = run("edsr_client", "upscale", "a.png", "o.tif", "-q", "--url", url)
     assert (quiet.stdout, quiet.stderr, quiet.returncode) == ("", "", 0)
 
@@ -242,3 +242,65 @@ def test_help_comes_at_once(run: Run) -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"cv2", "grpc", "gevent", "tritonclient", "PIL", "aiohttp"} & set(loaded)
     assert "doctor" in run("edsr_client", "--help").stdout
+
+
+def test_errors_are_json_where_the_result_would_have_been(
+    run: Run, embedded_server: RunningServer, tmp_path: Path
+) -> None:
+    url = embedded_server.options.http_url
+    (tmp_path / "a.png").write_bytes(b"text")
+    for command in (
+        ("upscale", "a.png", "--json", "--url", url),
+        ("info", "--json", "--url", url, "--model", "nope"),
+        ("upscale", "none.png", "-q", "--json", "--url", url),
+    ):
+        done = run("edsr_client", *command)
+        told = json.loads(done.stdout)
+        assert told["exit_code"] == done.returncode > 2
+        assert done.stderr == f"error: {told['error']}\n"
+        assert told["type"].endswith("Error")
+    piped = run("edsr_client", "upscale", "a.png", "-", "--json", "--url", url)
+    assert piped.stdout == ""
+    assert json.loads(piped.stderr.splitlines()[-1])["exit_code"] == 3
+
+
+def test_quiet_json_is_still_json_and_standard_output_has_a_name(
+    run: Run, embedded_server: RunningServer, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.png")
+    url = embedded_server.options.http_url
+    told = json.loads(run("edsr_client", "upscale", "a.png", "-q", "--json", "--url", url).stdout)
+    assert told["path"] == "a_x3.png"
+    content = (tmp_path / "a.png").read_bytes()
+    command = [*EDSR, "upscale", "-", "-", "--json", "--url", url]
+    done = subprocess.run(command, input=content, capture_output=True, check=True)
+    assert json.loads(done.stderr)["path"] == "-"
+
+
+def test_a_server_that_takes_no_part_is_not_named(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    (nobody,) = free_ports(1)
+    url = embedded_server.options.http_url
+    done = run("edsr_client", "upscale", "a.png", "--json", "--url", url, "--url", f"localhost:{nobody}")
+    assert done.returncode == 0, done.stderr
+    assert f"localhost:{nobody} is left out" in done.stderr
+    assert json.loads(done.stdout)["servers"] == [url]
+
+
+def test_verbose_says_what_was_sent(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    done = run("edsr_client", "upscale", "a.png", "-v", "--url", embedded_server.options.http_url)
+    assert re.search(r"edsr-\w+-0: 12x10 px by 127\.0\.0\.1:\d+ in \d+ ms", done.stderr)
+
+
+def test_certificates_without_tls_are_refused(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    done = run("edsr_client", "upscale", "a.png", "--ca-file", "none.pem", "--url", "localhost:1")
+    assert_one_line_error(done, 2, "https://localhost:1")
+
+
+def test_the_doctor_names_what_is_ill(run: Run, embedded_server: RunningServer) -> None:
+    done = run("edsr_client", "doctor", "--model", "nope", "--url", embedded_server.options.http_url)
+    assert done.returncode == 7
+    assert "ok   server" in done.stdout
+    assert "fail model" in done.stdout.lower()

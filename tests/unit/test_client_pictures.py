@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import tifffile
 from edsr_client import BadImageError, FileResult, Finishing, ImageTooLargeError, MockTransport, OutputError, Upscaler
 from edsr_client.files import default_target, write_atomically
+from edsr_client.pictures.alpha import within_neighbours
 from edsr_client.pictures.decode import Picture, decode
 from edsr_client.pictures.depth import deepen, to_8_bits
 from edsr_client.pictures.formats import FORMATS, format_named, format_of
@@ -20,6 +23,7 @@ from edsr_client.pictures.resample import final_size, resize
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from tests.unit.picture_files import (
     EXIF_IFD,
@@ -582,7 +586,7 @@ def test_a_result_that_the_format_cannot_hold_is_refused_before_the_work() -> No
     assert not server.requests
 
 
-@pytest.mark.parametrize("name", ["a", "a.xyz", "a.", "no/such/folder/a.png", "."])
+@pytest.mark.parametrize("name", ["a", "a.xyz", "a.", "no/such/folder/a.png"])
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, name: str) -> None:
     (tmp_path / "in.png").write_bytes(encoded(PHOTO, "PNG"))
     server = MockTransport()
@@ -619,9 +623,113 @@ def test_a_wrong_extension_of_the_input_does_not_matter(tmp_path: Path) -> None:
 
 def test_the_default_output_stands_beside_the_input() -> None:
     one, many = Picture([PHOTO]), Picture([PHOTO, PHOTO], (1.0, 1.0))
-    assert default_target(Path("d/a.b.jpg"), one, Finishing(), 3) == Path("d/a.b_x3.png")
-    assert default_target(Path("a.gif"), many, Finishing(), 3) == Path("a_x3.webp")
-    assert default_target(Path("a.jpg"), one, Finishing(format="jpeg", scale=1.5), 3) == Path("a_x1.5.jpg")
+
+    def named(src: str, picture: Picture, finishing: Finishing) -> Path:
+        return default_target(Path(src), Path("d"), picture, finishing, 3, overwrite=False)
+
+    assert named("d/a.b.jpg", one, Finishing()) == Path("d/a.b_x3.png")
+    assert named("a.gif", many, Finishing()) == Path("d/a_x3.webp")
+    assert named("a.jpg", one, Finishing(format="jpeg", scale=1.5)) == Path("d/a_x1.5.jpg")
+    assert named("a.jpg", one, Finishing(max_side=640)) == Path("d/a_640px.png")
+
+
+def test_a_file_that_nobody_named_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(PHOTO, "PNG"))
+    (tmp_path / "a_x3.png").write_bytes(b"old")
+    with Upscaler(transport=MockTransport()) as upscaler:
+        with pytest.raises(OutputError, match="--overwrite"):
+            upscaler.upscale_file(tmp_path / "a.png")
+        assert (tmp_path / "a_x3.png").read_bytes() == b"old"
+        assert upscaler.upscale_file(tmp_path / "a.png", overwrite=True).path == str(tmp_path / "a_x3.png")
+        (tmp_path / "named.png").write_bytes(b"old")
+        upscaler.upscale_file(tmp_path / "a.png", tmp_path / "named.png")
+    assert opened((tmp_path / "a_x3.png").read_bytes()).size == opened((tmp_path / "named.png").read_bytes()).size
+
+
+def test_a_folder_as_output_takes_the_usual_name(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(PHOTO, "PNG"))
+    (tmp_path / "out").mkdir()
+    with Upscaler(transport=MockTransport()) as upscaler:
+        assert upscaler.upscale_file(tmp_path / "a.png", tmp_path / "out").path == str(tmp_path / "out" / "a_x3.png")
+
+
+def test_links_stay_links_and_permissions_stay(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.png", tmp_path / "link.png"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    link.symlink_to("target.png")
+    write_atomically(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o640
+    (tmp_path / "dangling.png").symlink_to("later.png")
+    write_atomically(tmp_path / "dangling.png", b"new")
+    assert (tmp_path / "later.png").read_bytes() == b"new"
+
+
+def test_what_is_no_file_is_written_to_and_stays_what_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    content = b"x" * 200_000  # more than a pipe holds
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_bytes)
+        write_atomically(pipe, content)
+        assert read.result(10) == content
+    assert pipe.is_fifo()
+
+
+def test_the_network_leaves_no_ghost_of_an_edge_in_alpha() -> None:
+    low = np.zeros((4, 8), np.uint8)
+    low[:, 4:] = 255
+    ringing = low.repeat(3, axis=0).repeat(3, axis=1)
+    ringing[:, 6:9], ringing[:, 15:18] = 9, 230
+    kept = within_neighbours(ringing, low, 3)
+    assert not kept[:, :9].any()
+    assert (kept[:, 15:] == 255).all()
+    soft = np.tile(np.arange(0, 96, 12, dtype=np.uint8), (4, 1))
+    middle = soft.repeat(3, axis=0).repeat(3, axis=1)
+    np.testing.assert_array_equal(within_neighbours(middle + np.uint8(5), soft, 3)[:, :-3], middle[:, :-3] + 5)
+
+
+def test_gif_gets_whole_transparency_and_that_is_said() -> None:
+    image = np.full((12, 12, 4), 200, np.uint8)
+    image[..., 3] = np.linspace(0, 255, 12).astype(np.uint8)
+    answer, result = upscale(encoded(image, "PNG"), format="gif")
+    alpha = np.asarray(opened(answer).convert("RGBA"))[..., 3]
+    assert set(np.unique(alpha)) == {0, 255}
+    assert 0.4 < (alpha > 0).mean() < 0.6
+    assert any("opaque and empty only" in note for note in result.notes)
+    whole = image.copy()
+    whole[..., 3] = 255
+    assert not any("opaque" in note for note in upscale(encoded(whole, "PNG"), format="gif")[1].notes)
+
+
+def test_the_texts_of_png_and_the_comment_of_jpeg_are_kept_or_missed() -> None:
+    text = PngInfo()
+    text.add_text("Title", "Gr\u00fc\u00dfe")
+    text.add_text("parameters", "steps: 20", zip=True)
+    data = encoded(PHOTO, "PNG", pnginfo=text)
+    answer, result = upscale(data, format="png")
+    assert {key: opened(answer).info[key] for key in ("Title", "parameters")} == {
+        "Title": "Gr\u00fc\u00dfe",
+        "parameters": "steps: 20",
+    }
+    assert not result.notes
+    assert any("cannot hold text" in note for note in upscale(data, format="jpeg")[1].notes)
+    commented = encoded(PHOTO, "JPEG", comment=b"a comment")
+    assert opened(upscale(commented, format="jpeg")[0]).info["comment"] == b"a comment"
+    assert any("the comment" in note for note in upscale(commented, format="webp")[1].notes)
+    assert "Title" not in opened(upscale(data, format="png", strip_metadata=True)[0]).info
+
+
+@pytest.mark.parametrize("wrong", [{"halo": -3}, {"halo": "foo"}, {"halo": 9.5}, {"halo": True}, {"tile": "40"}])
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_wrong_tile_or_halo_is_refused_whether_or_not_the_picture_is_tiled(
+    wrong: dict[str, Any], tiled: bool
+) -> None:
+    options = ({"tile": 20} if tiled else {}) | wrong
+    with Upscaler(transport=MockTransport()) as upscaler, pytest.raises(ValueError, match=r"(tile|halo) must be"):
+        upscaler.upscale(np.zeros((40, 30, 3), np.uint8), **options)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

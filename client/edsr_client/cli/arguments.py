@@ -14,8 +14,8 @@ from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import FORMATS
 from ..retrying import RetryPolicy
 from . import doctor, info, upscale
+from .connection import TOKEN_VARIABLE, URL_VARIABLE
 
-URL_VARIABLE, TOKEN_VARIABLE = "EDSR_URL", "EDSR_TOKEN"
 EXAMPLES = """\
 examples:
   edsr upscale photo.jpg                      writes photo_x3.png beside it, metadata kept
@@ -27,7 +27,7 @@ examples:
   eval "$(edsr completion bash)"
 
 exit codes: 0 done, 2 wrong usage, 3 bad picture, 4 cannot write, 5 server unreachable or too slow, 6 not ready or busy,
-7 no such model, 8 request refused, 9 access denied, 130 interrupted
+7 no such model, 8 request refused, 9 access denied, 130 interrupted, 143 terminated
 """
 
 
@@ -80,8 +80,9 @@ def _server_options() -> argparse.ArgumentParser:
     group = parser.add_argument_group("server")
     group.add_argument(
         "--url",
-        default=os.environ.get(URL_VARIABLE),
-        help=f"host:port, or https://host/path; several with commas (default: ${URL_VARIABLE}, else localhost)",
+        action="append",
+        help=f"host:port, or https://host/path; several with commas or repeated (default: ${URL_VARIABLE}, else "
+        "localhost)",
     )
     group.add_argument("--protocol", choices=("http", "grpc"), default="http", help="default: %(default)s")
     group.add_argument("--model", help="default: edsr_x3 if it is ready, else edsr_baseline_x3")
@@ -109,15 +110,26 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
     parser = commands.add_parser("upscale", parents=parents, help="upscale a picture of any size")
     parser.add_argument("src", metavar="IN", help="a picture, or - for standard input").complete = shtab.FILE
     parser.add_argument(
-        "dst", metavar="OUT", nargs="?", help="a file, or - for standard output (default: IN_x3.png beside IN)"
+        "dst",
+        metavar="OUT",
+        nargs="?",
+        help="a file or folder, or - for standard output (default: IN_x3.png beside IN)",
     ).complete = shtab.FILE
     output = parser.add_argument_group("result")
-    output.add_argument("--format", help=f"{', '.join(FORMATS)} (default: by the name of OUT)")
-    output.add_argument("--quality", type=int, metavar="0-100", help="JPEG, WebP, AVIF, HEIC; 100: lossless WebP, AVIF")
+    output.add_argument(
+        "--format",
+        metavar="NAME",
+        help=f"{', '.join(FORMATS)} (default: by the name of OUT)",
+    )
+    defaults = ", ".join(f"{name.upper()} {format_.quality}" for name, format_ in FORMATS.items() if format_.quality)
+    output.add_argument(
+        "--quality", type=int, metavar="0-100", help=f"default: {defaults}; 100 is lossless in WebP, not in the others"
+    )
     output.add_argument("--scale", type=float, help="final size against the input's (default: the model's)")
     output.add_argument("--max-side", type=int, metavar="PX", help="longest side of the result")
     output.add_argument("--strip-metadata", action="store_true", help="drop EXIF, XMP, ICC profile and resolution")
-    output.add_argument("--json", action="store_true", help="describe the result as JSON")
+    output.add_argument("--overwrite", action="store_true", help="replace IN_x3.png; an OUT that is named always is")
+    output.add_argument("--json", action="store_true", help="describe the result, or the error, as JSON")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no result line")
     tiles = parser.add_argument_group("tiles and limits")
     tiles.add_argument(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from ..upscaler import Upscaler
+
+URL_VARIABLE, TOKEN_VARIABLE = "EDSR_URL", "EDSR_TOKEN"
 
 
 def upscaler_of(args: argparse.Namespace) -> Upscaler:
@@ -14,7 +17,12 @@ def upscaler_of(args: argparse.Namespace) -> Upscaler:
     Raises:
         ValueError: an option is malformed.
     """
-    return Upscaler(args.url, args.protocol, args.model, args.timeout, **options_of(args))
+    return Upscaler(urls_of(args), args.protocol, args.model, args.timeout, **options_of(args))
+
+
+def urls_of(args: argparse.Namespace) -> str | None:
+    """All that --url named, else what the environment says."""
+    return ",".join(args.url) if args.url else os.environ.get(URL_VARIABLE)
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from ..addresses import addresses
 from ..doctor import Check, examine
 from ..transports import Credentials
-from .connection import options_of
+from .connection import options_of, urls_of
 
 MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
@@ -33,7 +33,7 @@ async def _collect(args: argparse.Namespace) -> list[Check]:
         *(options[key] for key in ("token", "headers", "ca_file", "cert_file", "key_file", "verify"))
     )
     checks, url = [], ""
-    async for check in examine(addresses(args.url, args.protocol), credentials, args.model):
+    async for check in examine(addresses(urls_of(args), args.protocol), credentials, args.model):
         checks.append(check)
         if args.json:
             continue

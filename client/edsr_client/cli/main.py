@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
 import os
 import signal
@@ -24,11 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args) or 0)
     except EdsrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _failed(error, error.exit_code, args)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        return _failed(error, USAGE_ERROR, args)
     except BrokenPipeError:
         # Whoever read our output went away. Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,6 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interruption:
         print("interrupted; nothing was left half written", file=sys.stderr)
         return TERMINATED if interruption.args else INTERRUPTED
+
+
+def _failed(error: Exception, exit_code: int, args: argparse.Namespace) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    if getattr(args, "json", False):
+        # Where the description of the result would have gone.
+        to_stdout = getattr(args, "dst", None) == "-" or (getattr(args, "src", "") == "-" and args.dst is None)
+        told = {"error": str(error), "type": type(error).__name__, "exit_code": exit_code}
+        print(json.dumps(told), file=sys.stderr if to_stdout else sys.stdout)
+    return exit_code
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

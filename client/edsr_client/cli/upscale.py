@@ -9,9 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import BadImageError
+from ..errors import BadImageError, OutputError
 from ..files import FileResult, Finishing, check_target, read_file, write_atomically
-from ..upscaler import Upscaler
 from .connection import upscaler_of
 from .progress import TileProgress
 
@@ -30,9 +29,12 @@ def run(args: argparse.Namespace) -> None:
         "max_pixels": args.max_pixels,
         "frame": args.frame,
     }
+    if args.dst is None and args.src == PIPE and sys.stdout.isatty():
+        raise OutputError("Standard output is a terminal. Name a file: `edsr upscale - out.png < in.jpg`.")
     with upscaler_of(args) as upscaler, TileProgress(label, args.quiet) as progress:
         if args.src != PIPE and not to_stdout:
-            result = upscaler.upscale_file(args.src, args.dst, progress=progress, **options)
+            overwrite = args.overwrite
+            result = upscaler.upscale_file(args.src, args.dst, progress=progress, overwrite=overwrite, **options)
         else:
             if not to_stdout:
                 format_ = check_target(None, Path(args.dst), finishing)
@@ -41,13 +43,14 @@ def run(args: argparse.Namespace) -> None:
             if to_stdout:
                 sys.stdout.buffer.write(content)
                 sys.stdout.buffer.flush()
+                result = replace(result, path=PIPE)
             else:
                 write_atomically(Path(args.dst), content)
                 result = replace(result, path=args.dst)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
-    if not args.quiet:
-        _tell(result, upscaler, sys.stderr if to_stdout else sys.stdout, args.json)
+    if args.json or not args.quiet:
+        _tell(result, sys.stderr if to_stdout else sys.stdout, args.json)
 
 
 def _read(src: str) -> bytes:
@@ -58,15 +61,16 @@ def _read(src: str) -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _tell(result: FileResult, upscaler: Upscaler, stream: TextIO, as_json: bool) -> None:
+def _tell(result: FileResult, stream: TextIO, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({**asdict(result), "urls": upscaler.urls}), file=stream)
+        print(json.dumps(asdict(result)), file=stream)
         return
     tiles = f", {result.tiles} tiles" if result.tiles > 1 else ""
     frames = f", {result.frames} frames" if result.frames > 1 else ""
     retries = f", {result.retries} sent again" if result.retries else ""
+    where = "standard output" if result.path == PIPE else result.path
     print(
-        f"{result.path or 'standard output'} ({result.width}x{result.height}{frames}{tiles}{retries}, {result.model} "
-        f"on {', '.join(upscaler.urls)}, {result.seconds:.2f} s)",
+        f"{where} ({result.width}x{result.height}{frames}{tiles}{retries}, {result.model} "
+        f"on {', '.join(result.servers)}, {result.seconds:.2f} s)",
         file=stream,
     )

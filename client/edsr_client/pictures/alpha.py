@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 # uint8 or uint16
 Array = NDArray[Any]
-# Around a pixel whose neighbourhood of this radius (LR pixels) is all opaque, or all transparent, alpha is exact.
-FLAT_RADIUS_PX = 2
 # Below this alpha the colour that a file holds is not trusted: it was rounded, or never meant to be seen.
 FAINT = 0.125
 
@@ -57,18 +55,28 @@ def extended(colour: Array, alpha: Array) -> Array:
     return filled
 
 
-def exact_where_flat(alpha: Array, low: Array, scale: int) -> Array:
-    """What was opaque, or empty, all around stays so to the last level; the network rounds by one now and then.
+def within_neighbours(alpha: Array, low: Array, scale: int) -> Array:
+    """No alpha is below the least, or above the largest, of the 3x3 LR pixels around it.
+
+    The network sharpens an edge by overshooting on both sides; in a picture that is wanted, in alpha it is a ghost of
+    the edge. What is opaque, or empty, all around stays so to the last level.
 
     Args:
-        alpha: upscaled, [scale H, scale W]; changed in place.
+        alpha: upscaled, [scale H, scale W].
         low: before, [H, W].
     """
     import cv2
 
-    window = np.ones((2 * FLAT_RADIUS_PX + 1, 2 * FLAT_RADIUS_PX + 1), np.uint8)
-    top = np.iinfo(low.dtype).max
-    opaque, empty = cv2.erode(low, window) == top, cv2.dilate(low, window) == 0
-    alpha[opaque.repeat(scale, axis=0).repeat(scale, axis=1)] = top
-    alpha[empty.repeat(scale, axis=0).repeat(scale, axis=1)] = 0
-    return alpha
+    window = np.ones((3, 3), np.uint8)
+    least, most = (operation(low, window) for operation in (cv2.erode, cv2.dilate))
+    limits = [limit.repeat(scale, axis=0).repeat(scale, axis=1) for limit in (least, most)]
+    clipped: Array = np.clip(alpha, *limits)
+    return clipped
+
+
+def on_or_off(frame: Array) -> Array:
+    """A frame whose last channel, alpha, is nothing but opaque and empty: the nearer of both."""
+    top = np.iinfo(frame.dtype).max
+    frame = frame.copy()
+    frame[..., -1] = np.where(frame[..., -1] > top // 2, top, 0)
+    return frame

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import OutputError
-from .alpha import Array
+from .alpha import Array, on_or_off
 from .decode import Picture
 from .deep_png import encode_deep_png
 from .depth import to_8_bits
@@ -49,7 +49,7 @@ def encode(picture: Picture, format_: Format, quality: int | None = None) -> tup
     Args:
         picture: frames are uint8 or uint16, [H, W] or [H, W, C], C of 1 to 4.
         format_: see `formats`.
-        quality: 0 to 100 where the format has such a setting; 100 is lossless in WebP and AVIF.
+        quality: 0 to 100 where the format has such a setting; 100 is lossless in WebP.
 
     Raises:
         OutputError: the format cannot hold it, or the encoder fails.
@@ -58,6 +58,8 @@ def encode(picture: Picture, format_: Format, quality: int | None = None) -> tup
     check_available(format_)
     check_fits(picture, (width, height), format_)
     frames, notes = _fitting_frames(picture, format_)
+    if quality not in (None, LOSSLESS_QUALITY) and format_.quality is None:
+        notes.append(f"{format_.name.upper()} has no quality setting: {quality} was not used")
     metadata = _fitting_metadata(picture.metadata, frames[0], format_, notes)
     try:
         if format_.name == "tiff":
@@ -78,14 +80,18 @@ def save_options(metadata: Metadata, format_: Format) -> dict[str, Any]:
         options["icc_profile"] = metadata.icc
     if metadata.dpi and format_.name in ("png", "jpeg", "bmp"):
         options["dpi"] = metadata.dpi
-    if metadata.xmp:
-        if format_.name == "png":
-            from PIL.PngImagePlugin import PngInfo
+    if metadata.comment:
+        options["comment"] = metadata.comment
+    if format_.name == "png":
+        from PIL.PngImagePlugin import PngInfo
 
-            options["pnginfo"] = PngInfo()
+        options["pnginfo"] = PngInfo()
+        for keyword, text in metadata.text:
+            options["pnginfo"].add_itxt(keyword, text)
+        if metadata.xmp:
             options["pnginfo"].add_itxt(XMP_KEYWORD, metadata.xmp.decode("utf-8", "replace"))
-        else:
-            options["xmp"] = metadata.xmp
+    elif metadata.xmp:
+        options["xmp"] = metadata.xmp
     return options
 
 
@@ -94,6 +100,9 @@ def _fitting_frames(picture: Picture, format_: Format) -> tuple[list[Array], lis
     if frames[0].dtype == np.uint16 and (not format_.deep or len(frames) > 1):
         notes.append(f"16 bits per channel became 8 in {format_.name.upper()}; PNG and TIFF keep them")
         frames = [to_8_bits(frame) for frame in frames]
+    if not format_.half_alpha and any(_has_half_alpha(frame) for frame in frames):
+        notes.append(f"{format_.name.upper()} knows opaque and empty only: what is half transparent became the nearer")
+        frames = [on_or_off(frame) if _has_transparency(frame) else frame for frame in frames]
     if not format_.alpha:
         frames = [_without_alpha(frame) for frame in frames]
     if not format_.grey:
@@ -116,12 +125,21 @@ def _fitting_metadata(metadata: Metadata, frame: Array, format_: Format, notes: 
             ("EXIF", metadata.exif, format_.exif),
             ("XMP", metadata.xmp, format_.xmp),
             ("ICC profile", metadata.icc, format_.icc),
+            ("text", metadata.text, format_.text),
+            ("the comment", metadata.comment, format_.comment),
         )
         if value and not held
     ]
     if lost:
         notes.append(f"{name} cannot hold {' and '.join(lost)}: dropped")
-    return Metadata(metadata.exif if format_.exif else None, metadata.xmp if format_.xmp else None, icc, metadata.dpi)
+    return Metadata(
+        metadata.exif if format_.exif else None,
+        metadata.xmp if format_.xmp else None,
+        icc,
+        metadata.dpi,
+        metadata.text if format_.text else (),
+        metadata.comment if format_.comment else None,
+    )
 
 
 def _by_pillow(
@@ -165,6 +183,12 @@ def _has_transparency(frame: Array) -> bool:
     if frame.ndim == 2 or frame.shape[2] in (1, 3):
         return False
     return bool((frame[..., -1] != np.iinfo(frame.dtype).max).any())
+
+
+def _has_half_alpha(frame: Array) -> bool:
+    if frame.ndim == 2 or frame.shape[2] in (1, 3):
+        return False
+    return bool(((frame[..., -1] != 0) & (frame[..., -1] != np.iinfo(frame.dtype).max)).any())
 
 
 def _without_alpha(frame: Array) -> Array:

@@ -17,7 +17,8 @@ class Format:
         pillow: Pillow's name of it.
         extensions: the first is the usual one.
         alpha, grey, deep, animated: whether it holds transparency, grey as such, 16 bits a channel, several frames.
-        exif, xmp, icc: whether it holds these.
+        half_alpha: whether it holds alpha between opaque and empty.
+        exif, xmp, icc, text, comment: whether it holds these; text is that of PNG, a comment that of JPEG and GIF.
         quality: the default of the setting from 0 to 100; None if it has none and is lossless.
         max_side_px: longest side it can hold.
     """
@@ -26,12 +27,15 @@ class Format:
     pillow: str
     extensions: tuple[str, ...]
     alpha: bool = True
+    half_alpha: bool = True
     grey: bool = True
     deep: bool = False
     animated: bool = False
     exif: bool = True
     xmp: bool = True
     icc: bool = True
+    text: bool = False
+    comment: bool = False
     quality: int | None = None
     max_side_px: int = 2**31 - 1
 
@@ -39,12 +43,31 @@ class Format:
 FORMATS = {
     format_.name: format_
     for format_ in (
-        Format("png", "PNG", (".png", ".apng"), deep=True, animated=True),
-        Format("jpeg", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False, quality=95, max_side_px=65_535),
+        Format("png", "PNG", (".png", ".apng"), deep=True, animated=True, text=True),
+        Format(
+            "jpeg",
+            "JPEG",
+            (".jpg", ".jpeg", ".jpe", ".jfif"),
+            alpha=False,
+            comment=True,
+            quality=95,
+            max_side_px=65_535,
+        ),
         Format("webp", "WEBP", (".webp",), grey=False, animated=True, quality=90, max_side_px=16_383),
         Format("tiff", "TIFF", (".tif", ".tiff"), deep=True),
         Format("bmp", "BMP", (".bmp",), alpha=False, exif=False, xmp=False, icc=False),
-        Format("gif", "GIF", (".gif",), animated=True, exif=False, xmp=False, icc=False, max_side_px=65_535),
+        Format(
+            "gif",
+            "GIF",
+            (".gif",),
+            half_alpha=False,
+            animated=True,
+            exif=False,
+            xmp=False,
+            icc=False,
+            comment=True,
+            max_side_px=65_535,
+        ),
         Format("avif", "AVIF", (".avif",), grey=False, quality=80, max_side_px=65_536),
         Format("heic", "HEIF", (".heic", ".heif"), grey=False, quality=80, max_side_px=16_384),
     )
@@ -75,7 +98,7 @@ def format_of(path: Path) -> Format:
     for format_ in FORMATS.values():
         if extension in format_.extensions:
             return format_
-    known = " ".join(extension for format_ in FORMATS.values() for extension in format_.extensions[:1])
+    known = " ".join(extension for format_ in FORMATS.values() for extension in format_.extensions)
     raise OutputError(
         f"Cannot write {path}: unknown extension {extension!r}. Known: {known}; or name one with format=... "
         "(`--format`)."

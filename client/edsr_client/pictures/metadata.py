@@ -29,6 +29,7 @@ XMP_SIZE = re.compile(
 )
 XMP_THUMBNAILS = re.compile(rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>", re.DOTALL)
 MAX_DPI = 65_535
+TEXT_OF_OTHERS = ("XML:com.adobe.xmp", "Raw profile type")
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,16 @@ class Metadata:
         xmp: the packet, UTF-8.
         icc: the profile.
         dpi: pixels per inch (x, y).
+        text: PNG's (keyword, text).
+        comment: JPEG's or GIF's.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
+    text: tuple[tuple[str, str], ...] = ()
+    comment: bytes | None = None
 
     @property
     def icc_space(self) -> str:
@@ -64,7 +69,16 @@ def read_metadata(image: PillowImage) -> tuple[Metadata, int, list[str]]:
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or None
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8", "surrogateescape")
-    return Metadata(exif, xmp if isinstance(xmp, bytes) else None, icc, _dpi(image.info.get("dpi"))), orientation, notes
+    comment = image.info.get("comment")
+    metadata = Metadata(
+        exif,
+        xmp if isinstance(xmp, bytes) else None,
+        icc,
+        _dpi(image.info.get("dpi")),
+        _text(image) if image.format == "PNG" else (),
+        comment if isinstance(comment, bytes) and comment else None,
+    )
+    return metadata, orientation, notes
 
 
 def corrected(metadata: Metadata, old_size: tuple[int, int], new_size: tuple[int, int]) -> Metadata:
@@ -80,6 +94,15 @@ def corrected(metadata: Metadata, old_size: tuple[int, int], new_size: tuple[int
     dpi = metadata.dpi and _dpi((metadata.dpi[0] * factors[0], metadata.dpi[1] * factors[1]))
     return replace(
         metadata, exif=_corrected_exif(metadata.exif, new_size, factors), xmp=_corrected_xmp(metadata.xmp), dpi=dpi
+    )
+
+
+def _text(image: PillowImage) -> tuple[tuple[str, str], ...]:
+    """PNG's text chunks before the pixels, without those in which other metadata are hidden."""
+    return tuple(
+        (str(key), str(value))
+        for key, value in image.info.items()
+        if isinstance(value, str) and isinstance(key, str) and not key.startswith(TEXT_OF_OTHERS)
     )
 
 

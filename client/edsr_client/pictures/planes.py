@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadImageError
-from .alpha import Array, exact_where_flat, extended
+from .alpha import Array, extended, within_neighbours
 from .depth import deepen, to_8_bits
 
 Plane = NDArray[np.uint8]
@@ -59,7 +59,7 @@ def from_planes(image: Array, upscaled: Sequence[Plane], scale: int) -> Array:
         if len(planes) == 1:  # opaque
             alpha = np.full(colour.shape[:2], top, image.dtype)
         else:
-            alpha = exact_where_flat(_mean(planes[1]), image[..., -1], scale)
+            alpha = within_neighbours(_mean(planes[1]), image[..., -1], scale)
             colour = np.where(alpha[..., None] > 0, colour, np.zeros_like(colour))
         return np.concatenate([colour, alpha[..., None]], axis=2)
     return colour[..., 0] if image.ndim == 2 else colour

@@ -28,9 +28,12 @@ def connect(address: Address, credentials: Credentials, shared_memory: bool = Fa
     """A transport to one server. Nothing is sent, and no event loop needed, before its first use.
 
     Raises:
-        ValueError: the certificates cannot be used.
+        ValueError: the certificates cannot be used, or the address has no TLS that they could be for.
         EdsrError: gRPC is not installed.
     """
+    if not address.tls and (credentials.ca_file or credentials.cert_file or credentials.key_file):
+        scheme = "https" if address.protocol == "http" else "grpcs"
+        raise ValueError(f"{address} has no TLS for certificates; write {scheme}://{address}")
     make = HttpTransport if address.protocol == "http" else GrpcTransport
     return make(address, credentials, shared_memory)
 
