@@ -27,7 +27,7 @@ SERVER_OPTIONS = --bind $(BIND) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT
 need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo gpus plan sizing engines verify
+.PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo perf perf-compare gpus plan sizing engines verify
 # What others depend on, not for users.
 .PHONY : known-gpu
 .PHONY: serve start stop status image engines-container up down clean
@@ -89,6 +89,13 @@ halo: onnx ## Measure what a small halo of tiles costs (MODEL=); renders docs/ti
 
 fuzz: setup ## Search for pictures and requests that break the client, for FUZZ_SECONDS (300)
 	@EDSR_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) $(PY) -m pytest tests/fuzz --timeout 0 $(T)
+
+perf: onnx ## Load-test with perf_analyzer (SCENARIO=quick|full|tail URL= MODEL= PRECISION=); JSON and HTML
+	@$(PY) -m edsr_perf run $(addprefix --scenario ,$(SCENARIO)) $(addprefix --url ,$(URL)) $(addprefix --model ,$(MODEL)) \
+		--precision $(PRECISION)
+
+perf-compare: setup ## Two files of results side by side (A= B=); exit code 20 if B is slower beyond the noise
+	@$(PY) -m edsr_perf compare "$(A)" "$(B)" --html perf/results/compare.html
 
 gpus: setup ## List the cards of gpus.toml
 	@$(PY) -m edsr_conversion gpus

@@ -1,4 +1,4 @@
-"""Command line: ``python -m edsr_perf halo``."""
+"""Command line: ``python -m edsr_perf run``, and the others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import halo_page
+from .analyzer import cli as analyzer
 from .halo import HaloError, as_json, measure, smallest_good
 from .machine import machine
 from .tiled import measure_tiled
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
     sheet.add_argument("--url", help="host:port of a server (default: localhost)")
     sheet.set_defaults(run=_contact_sheet)
+    analyzer.add_commands(commands)
     args = parser.parse_args(argv)
     return int(args.run(args))
 

@@ -1,0 +1,1 @@
+"""Load tests by NVIDIA's perf_analyzer: scenarios, results, reports, comparisons."""

@@ -1,0 +1,123 @@
+"""Runs perf_analyzer for one load and reads what it wrote."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ToolError
+from .scenarios import Load
+
+# Only with a fixed number in flight: before requests at a rate, version 2.60 never comes to an end with its warm-up.
+WARMUP_REQUESTS = 3
+PATIENCE_S = 600
+PERCENTILES = (50, 90, 95, 99)
+# perf_analyzer's columns, in microseconds, and where a request spends that time.
+SPLIT = {
+    "client": ("Client Send", "Client Recv"),
+    "network": ("Network+Server Send/Recv",),
+    "queue": ("Server Queue",),
+    "compute": ("Server Compute Input", "Server Compute Infer", "Server Compute Output"),
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one run of perf_analyzer found; times in milliseconds.
+
+    Attributes:
+        requests: answered.
+        throughput: requests a second.
+        latency: "mean", "p50", "p90", "p95", "p99"; with every request's time also "min" and "max".
+        split: means of "client", "network", "queue", "compute".
+        latencies: of every request in the order they were sent; empty without shared memory, where perf_analyzer would
+            write the pictures themselves beside them.
+    """
+
+    requests: int
+    throughput: float
+    latency: Mapping[str, float]
+    split: Mapping[str, float]
+    latencies: tuple[float, ...]
+
+
+def arguments(load: Load, model: str, url: str, scale: int, folder: Path) -> list[str]:
+    """perf_analyzer's arguments for a load; what it writes goes to out.csv and export.json in `folder`."""
+    how = (
+        ["--request-rate-range", f"{load.request_rate:g}", "--request-distribution", "poisson"]
+        if load.request_rate
+        else ["--concurrency-range", str(load.concurrency), "--warmup-request-count", str(WARMUP_REQUESTS)]
+    )
+    answer_bytes = load.pixels * scale * scale * 3
+    memory = ["--shared-memory", "system", "--output-shared-memory-size", str(answer_bytes)]
+    return [
+        *("-m", model, "-u", url, "-i", load.protocol, "-b", "1"),
+        *("--shape", f"image:{load.height},{load.width},3"),
+        *how,
+        *("--request-count", str(load.requests)),
+        *("-f", str(folder / "out.csv"), "--verbose-csv"),
+        # Without shared memory the export holds every byte of every picture.
+        *([*memory, "--profile-export-file", str(folder / "export.json")] if load.shared_memory else []),
+    ]
+
+
+def run_window(tool: Sequence[str], load: Load, model: str, url: str, scale: int) -> Window:
+    """Send a load once.
+
+    Raises:
+        ToolError: perf_analyzer failed; with its own words.
+    """
+    with tempfile.TemporaryDirectory(prefix="edsr-perf-") as name:
+        folder = Path(name)
+        command = [*tool, *arguments(load, model, url, scale, folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise ToolError(f"perf_analyzer did not end within {PATIENCE_S} s for {load.label}.") from None
+        table, export = folder / "out.csv", folder / "export.json"
+        if done.returncode or not table.exists():
+            words = " ".join((done.stderr or done.stdout).split())[-300:]
+            raise ToolError(f"perf_analyzer failed for {load.label}: {words}")
+        exported = json.loads(export.read_text("utf-8")) if export.exists() else None
+        return window_of(table.read_text("utf-8"), exported, load)
+
+
+def window_of(table: str, exported: Mapping[str, Any] | None, load: Load) -> Window:
+    """A window from perf_analyzer's CSV and, if there is one, its export.
+
+    perf_analyzer's own throughput counts whole seconds, so that a short run looks slower than it was: it is computed
+    from the times of the requests, or by Little's law from their mean.
+
+    Raises:
+        ToolError: they are not of the form of version 2.60.
+    """
+    try:
+        (row,) = csv.DictReader(table.splitlines())
+        split = {part: sum(float(row[column]) for column in columns) / 1000 for part, columns in SPLIT.items()}
+        latency = {f"p{p}": float(row[f"p{p} latency"]) / 1000 for p in PERCENTILES}
+        latency["mean"] = float(row["Avg latency"]) / 1000
+        throughput = load.concurrency / latency["mean"] * 1000 if load.concurrency else float(row["Inferences/Second"])
+        if exported is None:
+            return Window(load.requests, throughput, latency, split, ())
+        requests = exported["experiments"][0]["requests"]
+        spans = sorted((int(r["timestamp"]), int(r["response_timestamps"][-1])) for r in requests)
+    except (ValueError, LookupError, TypeError) as error:
+        raise ToolError(f"perf_analyzer wrote something else than version 2.60 does ({error!r}).") from None
+    times = tuple((end - start) / 1e6 for start, end in spans)
+    seconds = (max(end for _, end in spans) - spans[0][0]) / 1e9
+    latency = {f"p{p}": percentile(times, p) for p in PERCENTILES}
+    latency |= {"mean": statistics.fmean(times), "min": min(times), "max": max(times)}
+    return Window(len(times), len(times) / seconds, latency, split, times)
+
+
+def percentile(values: Sequence[float], p: float) -> float:
+    """The smallest value that at least `p` per cent of all do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * p // 100).__int__() - 1)] if ordered else float("nan")
