@@ -28,6 +28,7 @@ need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) G
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo perf perf-compare gpus plan sizing engines verify
+.PHONY: perf-baselines roofline perf-gpu
 # What others depend on, not for users.
 .PHONY : known-gpu
 .PHONY: serve start stop status image engines-container up down clean
@@ -86,6 +87,16 @@ configs: setup ## Render Triton's configurations from models/models.toml and gpu
 
 halo: onnx ## Measure what a small halo of tiles costs (MODEL=); renders docs/tiling.md
 	@$(PY) -m edsr_perf halo $(addprefix --model ,$(MODEL))
+
+perf-baselines: onnx ## Our server against Flask, OpenCV, ONNX Runtime, OpenVINO (MODEL= SHAPES=)
+	@$(PY) -m edsr_perf baselines $(addprefix --model ,$(MODEL)) $(addprefix --shapes ,$(SHAPES))
+
+roofline: onnx ## The physical limit here and what is reached (MODEL= SHAPES=); GPU=t4|all: of cards
+	@$(PY) -m edsr_perf roofline $(addprefix --model ,$(MODEL)) $(addprefix --shapes ,$(SHAPES)) \
+		$(if $(GPU),$(if $(filter all,$(GPU)),--all,--gpu "$(GPU)"))
+
+perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL=); fails where there is none
+	@$(PY) -m edsr_perf gpu $(addprefix --model ,$(MODEL))
 
 fuzz: setup ## Search for pictures and requests that break the client, for FUZZ_SECONDS (300)
 	@EDSR_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) $(PY) -m pytest tests/fuzz --timeout 0 $(T)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from . import halo_page
 from .analyzer import cli as analyzer
+from .baselines import cli as baselines
 from .halo import HaloError, as_json, measure, smallest_good
 from .machine import machine
 from .tiled import measure_tiled
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet.add_argument("--url", help="host:port of a server (default: localhost)")
     sheet.set_defaults(run=_contact_sheet)
     analyzer.add_commands(commands)
+    baselines.add_command(commands)
     args = parser.parse_args(argv)
     return int(args.run(args))
 
