@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from . import halo_page
 from .analyzer import cli as analyzer
 from .baselines import cli as baselines
+from .gpu import cli as gpu
 from .halo import HaloError, as_json, measure, smallest_good
 from .machine import machine
+from .roofline import cli as roofline
 from .tiled import measure_tiled
 
 HALOS_PX = (0, 2, 4, 6, 8, 9, 10, 11, 12, 14, 16, 20, 24, 28, 32)
@@ -47,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet.set_defaults(run=_contact_sheet)
     analyzer.add_commands(commands)
     baselines.add_command(commands)
+    roofline.add_command(commands)
+    gpu.add_command(commands)
     args = parser.parse_args(argv)
     return int(args.run(args))
 
