@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
+import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -169,8 +169,8 @@ def finish(
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all; an existing one is then left as it was.
 
-    A link stays one: what it leads to is written. An existing file keeps its permissions. What is no file, a pipe or a
-    device, is written to.
+    A link stays one: what it leads to is written. An existing file keeps its permissions, a new one has those that the
+    umask leaves. What is no file, a pipe or a device, is written to.
 
     Raises:
         OutputError: it cannot be written.
@@ -182,27 +182,22 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file():  # asked before links are followed: /dev/stdout leads to no name
         with path.open("wb") as file:
             file.write(content)
         return
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask()
-    descriptor, partial = tempfile.mkstemp(prefix=".edsr-", suffix=".part", dir=path.parent)
+    path = Path(os.path.realpath(path))
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    partial = path.parent / f".edsr-{uuid.uuid4().hex}.part"
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(partial, "xb") as file:  # the umask makes the mode of a new file
+            if mode is not None:
+                partial.chmod(mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(partial).chmod(mode)
-        Path(partial).replace(path)
+        partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            Path(partial).unlink()
+            partial.unlink()
         raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -663,8 +663,13 @@ def test_links_stay_links_and_permissions_stay(tmp_path: Path) -> None:
     assert target.read_bytes() == b"new"
     assert target.stat().st_mode & 0o777 == 0o640
     (tmp_path / "dangling.png").symlink_to("later.png")
-    write_atomically(tmp_path / "dangling.png", b"new")
+    umask = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "dangling.png", b"new")
+    finally:
+        os.umask(umask)
     assert (tmp_path / "later.png").read_bytes() == b"new"
+    assert (tmp_path / "later.png").stat().st_mode & 0o777 == 0o640
 
 
 def test_what_is_no_file_is_written_to_and_stays_what_it_is(tmp_path: Path) -> None:
@@ -676,6 +681,11 @@ def test_what_is_no_file_is_written_to_and_stays_what_it_is(tmp_path: Path) -> N
         write_atomically(pipe, content)
         assert read.result(10) == content
     assert pipe.is_fifo()
+    source, sink = os.pipe()
+    write_atomically(Path(f"/dev/fd/{sink}"), b"new")  # as a shell's >(command) is named
+    os.close(sink)
+    with open(source, "rb") as file:
+        assert file.read() == b"new"
 
 
 def test_the_network_leaves_no_ghost_of_an_edge_in_alpha() -> None:
