@@ -190,7 +190,7 @@ def _write(path: Path, content: bytes) -> None:
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     partial = path.parent / f".edsr-{uuid.uuid4().hex}.part"
     try:
-        with open(partial, "xb") as file:  # the umask makes the mode of a new file
+        with partial.open("xb") as file:  # the umask makes the mode of a new file
             if mode is not None:
                 partial.chmod(mode)
             file.write(content)

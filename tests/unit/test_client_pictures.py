@@ -684,7 +684,7 @@ def test_what_is_no_file_is_written_to_and_stays_what_it_is(tmp_path: Path) -> N
     source, sink = os.pipe()
     write_atomically(Path(f"/dev/fd/{sink}"), b"new")  # as a shell's >(command) is named
     os.close(sink)
-    with open(source, "rb") as file:
+    with os.fdopen(source, "rb") as file:
         assert file.read() == b"new"
 
 
@@ -693,12 +693,25 @@ def test_the_network_leaves_no_ghost_of_an_edge_in_alpha() -> None:
     low[:, 4:] = 255
     ringing = low.repeat(3, axis=0).repeat(3, axis=1)
     ringing[:, 6:9], ringing[:, 15:18] = 9, 230
-    kept = within_neighbours(ringing, low, 3)
+    kept = within_neighbours(ringing, low)
     assert not kept[:, :9].any()
     assert (kept[:, 15:] == 255).all()
     soft = np.tile(np.arange(0, 96, 12, dtype=np.uint8), (4, 1))
     middle = soft.repeat(3, axis=0).repeat(3, axis=1)
-    np.testing.assert_array_equal(within_neighbours(middle + np.uint8(5), soft, 3)[:, :-3], middle[:, :-3] + 5)
+    np.testing.assert_array_equal(within_neighbours(middle + np.uint8(5), soft)[:, :-3], middle[:, :-3] + 5)
+
+
+@pytest.mark.parametrize("side", [20, 39, 61, 100, 240])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_resizing_leaves_no_ghost_of_an_edge_in_alpha(side: int, dtype: type) -> None:
+    top = np.iinfo(dtype).max
+    image: Any = np.full((60, 60, 4), top // 2, dtype)
+    image[:, :30, 3], image[:, 30:, 3] = 0, top
+    row = resize(image, (side, side))[side // 2]
+    blur = max(1, round(side / 60)) + 1  # pixels of an edge
+    assert not row[: side // 2 - blur].any()
+    assert (row[side // 2 + blur :, 3] == top).all()
+    assert np.abs(row[row[:, 3] > top // 4, 0].astype(int) - top // 2).max() <= top // 100  # no rim
 
 
 def test_gif_gets_whole_transparency_and_that_is_said() -> None:

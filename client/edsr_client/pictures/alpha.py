@@ -13,22 +13,6 @@ Array = NDArray[Any]
 FAINT = 0.125
 
 
-def premultiplied(colour: Array, alpha: Array) -> Array:
-    """Colour [H, W, C] times alpha [H, W, 1], in levels of their type, rounded."""
-    top = int(np.iinfo(colour.dtype).max)
-    product = colour.astype(np.uint32) * alpha
-    return np.asarray((product + top // 2) // top, colour.dtype)
-
-
-def unpremultiplied(colour: Array, alpha: Array) -> Array:
-    """Colour [H, W, C] divided by alpha [H, W]; black where alpha is 0."""
-    top = int(np.iinfo(colour.dtype).max)
-    divisor = np.maximum(alpha, 1).astype(np.uint32)[..., None]
-    divided: Array = np.minimum((colour.astype(np.uint32) * top + divisor // 2) // divisor, top).astype(colour.dtype)
-    divided[alpha == 0] = 0
-    return divided
-
-
 def extended(colour: Array, alpha: Array) -> Array:
     """The colour, continued to where nothing is seen: there every pixel takes that of the nearest visible one.
 
@@ -55,21 +39,24 @@ def extended(colour: Array, alpha: Array) -> Array:
     return filled
 
 
-def within_neighbours(alpha: Array, low: Array, scale: int) -> Array:
-    """No alpha is below the least, or above the largest, of the 3x3 LR pixels around it.
+def within_neighbours(alpha: Array, before: Array) -> Array:
+    """No alpha is below the least, or above the largest, of the pixels around it before it was resized.
 
-    The network sharpens an edge by overshooting on both sides; in a picture that is wanted, in alpha it is a ghost of
-    the edge. What is opaque, or empty, all around stays so to the last level.
+    What sharpens an edge overshoots on both sides, the network as well as Lanczos' kernel; in a picture that is wanted,
+    in alpha it is a ghost of the edge. What is opaque, or empty, all around stays so to the last level.
 
     Args:
-        alpha: upscaled, [scale H, scale W].
-        low: before, [H, W].
+        alpha: [H, W], from `before` by any method.
+        before: [h, w] of the same type. Around a pixel are 3x3, or more where `before` was larger.
     """
     import cv2
 
-    window = np.ones((3, 3), np.uint8)
-    least, most = (operation(low, window) for operation in (cv2.erode, cv2.dilate))
-    limits = [limit.repeat(scale, axis=0).repeat(scale, axis=1) for limit in (least, most)]
+    height, width = alpha.shape
+    window = np.ones([2 * -(-max(old, new) // new) + 1 for old, new in zip(before.shape, alpha.shape, strict=True)])
+    limits = [
+        cv2.resize(operation(before, window.astype(np.uint8)), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        for operation in (cv2.erode, cv2.dilate)
+    ]
     clipped: Array = np.clip(alpha, *limits)
     return clipped
 

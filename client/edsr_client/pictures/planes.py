@@ -59,7 +59,7 @@ def from_planes(image: Array, upscaled: Sequence[Plane], scale: int) -> Array:
         if len(planes) == 1:  # opaque
             alpha = np.full(colour.shape[:2], top, image.dtype)
         else:
-            alpha = within_neighbours(_mean(planes[1]), image[..., -1], scale)
+            alpha = within_neighbours(_mean(planes[1]), np.ascontiguousarray(image[..., -1]))
             colour = np.where(alpha[..., None] > 0, colour, np.zeros_like(colour))
         return np.concatenate([colour, alpha[..., None]], axis=2)
     return colour[..., 0] if image.ndim == 2 else colour

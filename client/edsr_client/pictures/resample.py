@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .alpha import Array, premultiplied, unpremultiplied
+from .alpha import Array, within_neighbours
 
 
 def final_size(low: tuple[int, int], model_scale: int, scale: float | None, max_side: int | None) -> tuple[int, int]:
@@ -32,15 +32,22 @@ def resize(image: Array, size: tuple[int, int]) -> Array:
     if image.shape[1::-1] == size:
         return image
     if image.ndim == 3 and image.shape[2] in (2, 4):
-        colour, alpha = image[..., :-1], image[..., -1:]
-        small_alpha = _resize_channels(alpha, size)
-        small = _resize_channels(premultiplied(colour, alpha), size)
-        return np.concatenate([unpremultiplied(small, small_alpha[..., 0]), small_alpha], axis=2)
+        return _resize_with_alpha(image, size)
     resized = _resize_channels(image if image.ndim == 3 else image[..., None], size)
     return resized if image.ndim == 3 else resized[..., 0]
 
 
-def _resize_channels(image: Array, size: tuple[int, int]) -> NDArray[Any]:
+def _resize_with_alpha(image: Array, size: tuple[int, int]) -> Array:
+    """In floats: colour and alpha overshoot an edge by the same factor; clipped first, they would leave a rim."""
+    weights = image[..., -1:].astype(np.float32)
+    alphas = _resize_channels(weights, size)
+    colour = _resize_channels(image[..., :-1] * weights, size) / np.maximum(alphas, 0.5)
+    alpha = within_neighbours(_rounded(alphas[..., 0], image.dtype), np.ascontiguousarray(image[..., -1]))[..., None]
+    return np.concatenate([np.where(alpha > 0, _rounded(colour, image.dtype), 0), alpha], axis=2, dtype=image.dtype)
+
+
+def _resize_channels(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """uint8, uint16 or float32 [H, W, C]; floats are not clipped."""
     from PIL import Image
 
     channels = []
@@ -49,5 +56,10 @@ def _resize_channels(image: Array, size: tuple[int, int]) -> NDArray[Any]:
         deep = channel.dtype == np.uint16
         source = Image.fromarray(channel.astype(np.float32) if deep else channel)
         resized = np.asarray(source.resize(size, Image.Resampling.LANCZOS))
-        channels.append(np.clip(np.rint(resized), 0, 65535).astype(np.uint16) if deep else resized)
+        channels.append(_rounded(resized, channel.dtype) if deep else resized)
     return np.stack(channels, axis=2)
+
+
+def _rounded(levels: NDArray[Any], dtype: np.dtype[Any]) -> Array:
+    rounded: Array = np.clip(np.rint(levels), 0, np.iinfo(dtype).max).astype(dtype)
+    return rounded
