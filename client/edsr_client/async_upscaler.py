@@ -210,7 +210,8 @@ class AsyncUpscaler:
         format_ = files.check_target(source, target, finishing)
         content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
         await asyncio.to_thread(files.write_atomically, target, content)
-        return replace(result, path=str(target), seconds=round(time.monotonic() - started, 3))
+        notes = [*result.notes, *files.misnamed(target, format_)]
+        return replace(result, path=str(target), notes=notes, seconds=round(time.monotonic() - started, 3))
 
     async def upscale_bytes(
         self,

@@ -12,7 +12,7 @@ from pathlib import Path
 from .errors import BadImageError, OutputError
 from .pictures.decode import Picture
 from .pictures.encode import check_fits, encode
-from .pictures.formats import Format, check_available, format_named, format_of
+from .pictures.formats import FORMATS, Format, check_available, format_named, format_of
 from .pictures.metadata import Metadata, corrected
 from .pictures.resample import final_size, resize
 
@@ -28,7 +28,7 @@ class Finishing:
         quality: 0 to 100, for the formats that have it; 100 is lossless in WebP.
         scale: final size against the input's, by Lanczos resampling after the network; by default the model's scale.
         max_side: longest side of the result in pixels.
-        strip_metadata: drop EXIF, XMP, ICC profile and resolution.
+        strip_metadata: drop EXIF, XMP, ICC profile, resolution, texts and comments.
     """
 
     format: str | None = None
@@ -120,6 +120,14 @@ def check_target(src: Path | None, dst: Path, finishing: Finishing) -> Format:
     except ValueError as error:  # a null character in the name
         raise OutputError(f"Cannot write {str(dst)!r}: {error}.") from None
     return format_
+
+
+def misnamed(dst: Path, format_: Format) -> list[str]:
+    """A note if the name of the output promises another format than was asked for."""
+    promised = [one.name for one in FORMATS.values() if dst.suffix.lower() in one.extensions]
+    if not promised or format_.name in promised:
+        return []
+    return [f"{dst} is {format_.name.upper()}, as was asked for, though its name says {promised[0].upper()}"]
 
 
 def default_target(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import struct
+import zlib
 from typing import Any
 
 import cv2
@@ -67,6 +69,11 @@ def encoded_deep(pixels: NDArray[np.uint16], extension: str) -> bytes:
     done, content = cv2.imencode(extension, pixels if pixels.ndim == 2 else pixels[..., order])
     assert done
     return content.tobytes()
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def opened(content: bytes) -> Image.Image:

@@ -40,6 +40,7 @@ from tests.unit.picture_files import (
     exif,
     opened,
     photo,
+    png_chunk,
     profile,
 )
 
@@ -95,14 +96,11 @@ def interlaced_png(side: int) -> bytes:
     import struct
     import zlib
 
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     pixels = np.arange(side * side, dtype=np.uint8).reshape(side, side)
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
     rows = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in pixels[y::dy, x::dx])
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 1)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    body = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -112,6 +110,26 @@ def test_heic_is_read_and_written_where_the_extra_is_installed() -> None:
     again, _ = upscale(answer, format="png")
     assert opened(again).size == (324, 216)
     assert result.format == "heic"
+
+
+@pytest.mark.parametrize("target", ["jpeg", "avif", "heic"])
+def test_the_best_quality_keeps_stripes_of_colour(target: str) -> None:
+    if target == "heic":
+        pytest.importorskip("pillow_heif")
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[:, ::2, 0] = stripes[:, 1::2, 2] = 255
+    answer, _ = upscale(encoded(stripes, "PNG"), format=target, quality=100, scale=1)
+    plain, _ = upscale(encoded(stripes, "PNG"), format="png", scale=1)
+    seen, wanted = (np.asarray(opened(one).convert("RGB")).astype(int) for one in (answer, plain))
+    assert np.abs(seen - wanted).max() <= 8  # with half the colours 150
+
+
+def test_a_name_that_promises_another_format_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(PHOTO, "PNG"))
+    with Upscaler(transport=MockTransport()) as upscaler:
+        for name, said in (("b.jpg", True), ("b.webp", False), ("b.data", False)):
+            result = upscaler.upscale_file(tmp_path / "a.png", tmp_path / name, finishing=Finishing(format="webp"))
+            assert any("though its name says JPEG" in note for note in result.notes) == said
 
 
 @pytest.mark.parametrize("target", ["png", "jpeg", "tiff", "bmp"])
@@ -738,6 +756,12 @@ def test_the_texts_of_png_and_the_comment_of_jpeg_are_kept_or_missed() -> None:
         "parameters": "steps: 20",
     }
     assert not result.notes
+    assert answer.count(b"tEXt") == 2
+    end = png_chunk(b"iTXt", b"Author\0\0\0de\0Urheber\0" + "\u0141ukasz".encode())
+    late: Any = opened(upscale(data[:-12] + end + data[-12:], format="png")[0]).info[
+        "Author"
+    ]  # as ImageMagick writes them
+    assert (late, late.lang, late.tkey) == ("\u0141ukasz", "de", "Urheber")
     assert any("cannot hold text" in note for note in upscale(data, format="jpeg")[1].notes)
     commented = encoded(PHOTO, "JPEG", comment=b"a comment")
     assert opened(upscale(commented, format="jpeg")[0]).info["comment"] == b"a comment"

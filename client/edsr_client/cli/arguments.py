@@ -127,7 +127,7 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
     )
     output.add_argument("--scale", type=float, help="final size against the input's (default: the model's)")
     output.add_argument("--max-side", type=int, metavar="PX", help="longest side of the result")
-    output.add_argument("--strip-metadata", action="store_true", help="drop EXIF, XMP, ICC profile and resolution")
+    output.add_argument("--strip-metadata", action="store_true", help="drop EXIF, XMP, ICC profile, resolution, texts")
     output.add_argument("--overwrite", action="store_true", help="replace IN_x3.png; an OUT that is named always is")
     output.add_argument("--json", action="store_true", help="describe the result, or the error, as JSON")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no result line")

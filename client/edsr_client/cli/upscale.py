@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import BadImageError, OutputError
-from ..files import FileResult, Finishing, check_target, read_file, write_atomically
+from ..files import FileResult, Finishing, check_target, misnamed, read_file, write_atomically
 from .connection import upscaler_of
 from .progress import TileProgress
 
@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
                 result = replace(result, path=PIPE)
             else:
                 write_atomically(Path(args.dst), content)
-                result = replace(result, path=args.dst)
+                notes = [*result.notes, *misnamed(Path(args.dst), format_)]
+                result = replace(result, path=args.dst, notes=notes)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     if args.json or not args.quiet:

@@ -20,7 +20,7 @@ from .tiff import encode_tiff
 if TYPE_CHECKING:
     from PIL import Image
 
-LOSSLESS_QUALITY = 100
+BEST_QUALITY = 100
 # From here on JPEG keeps colour at full resolution.
 FULL_CHROMA_QUALITY = 90
 XMP_KEYWORD = "XML:com.adobe.xmp"
@@ -49,7 +49,7 @@ def encode(picture: Picture, format_: Format, quality: int | None = None) -> tup
     Args:
         picture: frames are uint8 or uint16, [H, W] or [H, W, C], C of 1 to 4.
         format_: see `formats`.
-        quality: 0 to 100 where the format has such a setting; 100 is lossless in WebP.
+        quality: 0 to 100 where the format has such a setting; 100 is lossless in WebP, nearly so in the others.
 
     Raises:
         OutputError: the format cannot hold it, or the encoder fails.
@@ -58,7 +58,7 @@ def encode(picture: Picture, format_: Format, quality: int | None = None) -> tup
     check_available(format_)
     check_fits(picture, (width, height), format_)
     frames, notes = _fitting_frames(picture, format_)
-    if quality not in (None, LOSSLESS_QUALITY) and format_.quality is None:
+    if quality not in (None, BEST_QUALITY) and format_.quality is None:
         notes.append(f"{format_.name.upper()} has no quality setting: {quality} was not used")
     metadata = _fitting_metadata(picture.metadata, frames[0], format_, notes)
     try:
@@ -87,7 +87,7 @@ def save_options(metadata: Metadata, format_: Format) -> dict[str, Any]:
 
         options["pnginfo"] = PngInfo()
         for keyword, text in metadata.text:
-            options["pnginfo"].add_itxt(keyword, text)
+            options["pnginfo"].add_text(keyword, text)
         if metadata.xmp:
             options["pnginfo"].add_itxt(XMP_KEYWORD, metadata.xmp.decode("utf-8", "replace"))
     elif metadata.xmp:
@@ -164,10 +164,12 @@ def _quality_options(format_: Format, quality: int | None) -> dict[str, Any]:
     quality = format_.quality if quality is None else quality
     if format_.name == "jpeg":
         return {"quality": quality, "subsampling": 0 if quality >= FULL_CHROMA_QUALITY else 2}
-    if format_.name == "webp" and quality == LOSSLESS_QUALITY:
+    if format_.name == "webp" and quality == BEST_QUALITY:
         return {"lossless": True, "quality": 75}  # then the effort spent on compression
     if format_.name == "avif":
         return {"quality": quality, "subsampling": "4:4:4"}
+    if format_.name == "heic" and quality == BEST_QUALITY:
+        return {"quality": quality, "chroma": 444}  # below, what every decoder in a telephone knows
     return {"quality": quality}
 
 

@@ -41,7 +41,7 @@ class Metadata:
         xmp: the packet, UTF-8.
         icc: the profile.
         dpi: pixels per inch (x, y).
-        text: PNG's (keyword, text).
+        text: PNG's (keyword, text); with its language where Pillow has one, as `iTXt`.
         comment: JPEG's or GIF's.
     """
 
@@ -98,12 +98,9 @@ def corrected(metadata: Metadata, old_size: tuple[int, int], new_size: tuple[int
 
 
 def _text(image: PillowImage) -> tuple[tuple[str, str], ...]:
-    """PNG's text chunks before the pixels, without those in which other metadata are hidden."""
-    return tuple(
-        (str(key), str(value))
-        for key, value in image.info.items()
-        if isinstance(value, str) and isinstance(key, str) and not key.startswith(TEXT_OF_OTHERS)
-    )
+    """PNG's text chunks, also those after the pixels, without those in which other metadata are hidden."""
+    found: dict[str, str] = image.text  # type: ignore[attr-defined]
+    return tuple((key, value) for key, value in found.items() if not key.startswith(TEXT_OF_OTHERS))
 
 
 def _read_exif(image: PillowImage, notes: list[str]) -> tuple[bytes | None, int]:
