@@ -142,6 +142,7 @@ class AsyncUpscaler:
             ServerError: no server can be reached, is ready, or takes it.
         """
         check_image(image)
+        check_tiling(tile, halo)
         model = await self._servers.model()
         planes = to_planes(image)
         grid = grid_for(image.shape[:2], model, tile, halo)
@@ -193,15 +194,17 @@ class AsyncUpscaler:
         Raises:
             BadImageError: `src` cannot be read.
             OutputError: `dst` cannot be written, or cannot hold what the picture has. It is then left as it was.
+            OutputExistsError: there is a file of the name that was made up, and not `overwrite`.
             ServerError: no server can be reached, is ready, or takes it.
         """
+        check_tiling(tile, halo)
         source, finishing = Path(src), finishing or Finishing()
         folder = source.parent if dst is None else Path(dst)
-        is_named = dst is not None and not files.is_folder(folder)
+        is_named = dst is not None and not files.is_folder(dst)
         if is_named:
             files.check_target(source, folder, finishing)
         started = time.monotonic()
-        data = await asyncio.to_thread(files.read_file, source)
+        data = await asyncio.to_thread(files.read_file, src)
         picture = await asyncio.to_thread(decode, data, str(src), max_pixels, frame)
         model = await self._servers.model()
         target = folder
@@ -234,6 +237,7 @@ class AsyncUpscaler:
         Raises:
             BadImageError, OutputError, ServerError: as `upscale_file`.
         """
+        check_tiling(tile, halo)
         finishing, started = finishing or Finishing(), time.monotonic()
         picture = await asyncio.to_thread(decode, data, "the picture", max_pixels, frame)
         format_ = format_named(finishing.format or ("webp" if picture.is_animation else "png"))
@@ -324,6 +328,15 @@ class _Counter:
             self._progress(self.done, self._before + total)
 
 
+def check_tiling(tile: object, halo: object) -> None:
+    """Raise ValueError if no picture and no server could be tiled like that; before anything is sent."""
+    sides = tile if isinstance(tile, tuple | list) else (tile, tile)
+    if tile is not None and (len(sides) != 2 or not all(_is_number(side, 1) for side in sides)):
+        raise ValueError(f"tile must be a number of pixels, or (height, width), not {tile!r}")
+    if halo is not None and not (isinstance(halo, str) and halo == "exact") and not _is_number(halo, 0):
+        raise ValueError(f"halo must be 'exact' or a number of pixels, not {halo!r}")
+
+
 def grid_for(picture: Shape, model: ModelInfo, tile: int | Shape | None, halo: Halo | None) -> Grid:
     """How a picture of (height, width) is cut for a model.
 
@@ -331,8 +344,6 @@ def grid_for(picture: Shape, model: ModelInfo, tile: int | Shape | None, halo: H
         ValueError: as `AsyncUpscaler.upscale`.
         EdsrError: a halo is needed and the model does not say one.
     """
-    if halo not in (None, "exact") and (not _is_whole(halo) or int(halo) < 0):
-        raise ValueError(f"halo must be 'exact' or a number of pixels, not {halo!r}")
     limits = _tile_limits(model, tile)
     if limits.takes(*picture):
         return cut(picture, limits, 0)
@@ -351,12 +362,7 @@ def _tile_limits(model: ModelInfo, tile: int | Shape | None) -> TileLimits:
             return model.limits
         area = min(model.tile[0] * model.tile[1], model.limits.max_px)
         return TileLimits(area, model.max_shapes)
-    sides: Sequence[object] = tile if isinstance(tile, tuple | list) else (tile, tile)
-    if len(sides) != 2 or not all(_is_whole(side) for side in sides):
-        raise ValueError(f"tile must be a number of pixels, or (height, width), not {tile!r}")
-    height, width = (int(str(side)) for side in sides)
-    if height < 1 or width < 1:
-        raise ValueError(f"tile must be at least one pixel high and wide, not {tile!r}")
+    height, width = _sides(tile)
     if not model.limits.takes(height, width):
         shapes = " or ".join(f"{h}x{w}" for h, w in model.max_shapes)
         raise ValueError(
@@ -366,5 +372,10 @@ def _tile_limits(model: ModelInfo, tile: int | Shape | None) -> TileLimits:
     return TileLimits(model.limits.max_px, ((height, width),))
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+def _sides(tile: int | Shape) -> Shape:
+    height, width = tile if isinstance(tile, Sequence) else (tile, tile)
+    return int(height), int(width)
+
+
+def _is_number(value: object, least: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least

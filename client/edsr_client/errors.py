@@ -4,6 +4,7 @@ EdsrError
 +-- BadImageError           the picture cannot be read, or is not one the model takes
 |   +-- ImageTooLargeError  more pixels than the caller allows
 +-- OutputError             the result cannot be encoded or written
+|   +-- OutputExistsError   a file that the caller did not name is in its place
 +-- ServerError             the server, or the way to it
     +-- ServerUnreachableError  nothing answers at that address, or the connection was lost
     |   +-- NotTritonError      something answers, but not Triton
@@ -41,6 +42,12 @@ class OutputError(EdsrError):
     """The result cannot be encoded or written. What was there before is unchanged."""
 
     exit_code = 4
+
+
+class OutputExistsError(OutputError):
+    """There is a file of the name that was made up for the output. Name one, or allow overwriting."""
+
+    exit_code = 2
 
 
 class ServerError(EdsrError):

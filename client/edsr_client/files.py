@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .errors import BadImageError, OutputError
+from .errors import BadImageError, OutputError, OutputExistsError
 from .pictures.decode import Picture
 from .pictures.encode import check_fits, encode
 from .pictures.formats import FORMATS, Format, check_available, format_named, format_of
@@ -78,25 +79,30 @@ class FileResult:
     notes: list[str] = field(default_factory=list)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(src: str | Path) -> bytes:
     """The content of a picture file.
 
     Raises:
         BadImageError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return Path(src).read_bytes()
     except OSError as error:
-        raise BadImageError(f"Cannot read {path}: {error.strerror}.") from None
+        advice = " That is an address; pictures are read from files: download it first." if _is_url(src) else ""
+        raise BadImageError(f"Cannot read {src}: {error.strerror}.{advice}") from None
     except ValueError as error:  # a null character in the name
-        raise BadImageError(f"Cannot read {str(path)!r}: {error}.") from None
+        raise BadImageError(f"Cannot read {str(src)!r}: {error}.") from None
 
 
-def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; False for names that no file system takes."""
+def _is_url(src: str | Path) -> bool:
+    return re.match(r"[a-z][a-z0-9+.-]+:/", str(src), re.IGNORECASE) is not None
+
+
+def is_folder(dst: str | Path) -> bool:
+    """Whether a name is that of a folder; one that ends with a slash is meant to be."""
     try:
-        return path.is_dir()
-    except (OSError, ValueError):
+        return str(dst).endswith(("/", os.sep)) or Path(dst).is_dir()
+    except (OSError, ValueError):  # a name that no file system takes
         return False
 
 
@@ -106,12 +112,10 @@ def check_target(src: Path | None, dst: Path, finishing: Finishing) -> Format:
     Raises:
         OutputError: unknown format, no such folder, or the input itself.
     """
-    format_ = format_named(finishing.format) if finishing.format else format_of(dst)
-    check_available(format_)
     try:
         if not dst.parent.is_dir():
             raise OutputError(f"Cannot write {dst}: there is no folder {dst.parent}.")
-        if dst.is_dir():  # one that appeared while the picture was upscaled
+        if dst.is_dir():
             raise OutputError(f"Cannot write {dst}: it is a folder. Name a file in it.")
         if src is not None and dst.exists() and src.exists() and dst.samefile(src):
             raise OutputError(f"{dst} is the input itself. Name another output; nothing was changed.")
@@ -119,6 +123,8 @@ def check_target(src: Path | None, dst: Path, finishing: Finishing) -> Format:
         raise OutputError(f"Cannot write {dst}: {error.strerror}.") from None
     except ValueError as error:  # a null character in the name
         raise OutputError(f"Cannot write {str(dst)!r}: {error}.") from None
+    format_ = format_named(finishing.format) if finishing.format else format_of(dst)
+    check_available(format_)
     return format_
 
 
@@ -138,7 +144,7 @@ def default_target(
     With a longest side it is photo_4096px.png: the factor differs from picture to picture.
 
     Raises:
-        OutputError: there is such a file, and it is not to be overwritten: nobody named it.
+        OutputExistsError: there is such a file, and it is not to be overwritten: nobody named it.
     """
     suffix = f"x{finishing.scale or model_scale:g}" if finishing.max_side is None else f"{finishing.max_side}px"
     if finishing.format:
@@ -147,7 +153,7 @@ def default_target(
         extension = ".webp" if picture.is_animation else ".png"
     target = folder / f"{src.stem}_{suffix}{extension}"
     if not overwrite and target.exists():
-        raise OutputError(
+        raise OutputExistsError(
             f"{target} exists; nothing was changed. Name the output, or take overwrite=True (`--overwrite`)."
         )
     return target

@@ -192,6 +192,12 @@ def test_errors_are_one_line_and_leave_nothing(run: Run, embedded_server: Runnin
     nowhere = f"127.0.0.1:{free_ports(1)[0]}"
     for arguments, code, words in (
         (("none.png", "o.png", *here), 3, "No such file"),
+        (
+            ("https://example.com/a.png", "o.png", *here),
+            3,
+            "https://example.com/a.png: No such file or directory. That",
+        ),
+        (("a.png", "none/", *here), 4, "there is no folder none"),
         (("text.png", "o.png", *here), 3, "not a picture of a known format"),
         (("empty.png", "o.png", *here), 3, "is empty"),
         (("cut.png", "o.png", *here), 3, "damaged or truncated"),

@@ -99,8 +99,9 @@ def test_the_public_surfaces_are_what_we_promise() -> None:
     assert edsr_client.__all__ == [
         *("AccessDeniedError", "AsyncUpscaler", "BadImageError", "EdsrError", "FileResult", "Finishing"),
         *("ImageTooLargeError", "MockTransport", "ModelContractError", "ModelInfo", "ModelNotFoundError"),
-        *("NotTritonError", "OutputError", "Picture", "RequestRefusedError", "ServerBusyError", "ServerError"),
-        *("ServerNotReadyError", "ServerTimeoutError", "ServerUnreachableError", "Transport", "Upscaler"),
+        *("NotTritonError", "OutputError", "OutputExistsError", "Picture", "RequestRefusedError", "ServerBusyError"),
+        *("ServerError", "ServerNotReadyError", "ServerTimeoutError", "ServerUnreachableError", "Transport"),
+        "Upscaler",
     ]
     assert {
         name: str(inspect.signature(getattr(edsr_client.Upscaler, name))).partition(" -> ")[0] for name in METHODS

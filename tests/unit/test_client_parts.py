@@ -187,7 +187,8 @@ def test_the_output_may_stand_after_options() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [[], ["upscale"], ["upscale", "a", "b", "c"], ["upscale", "a", "--tile", "x"], ["upscale", "a", "--halo", "all"],
-     ["nothing"], ["upscale", "a", "--nothing"]],
+     ["upscale", "a", "--halo", "-3"], ["upscale", "a", "--halo=9.5"], ["upscale", "a", "--tile", "0"],
+     ["upscale", "a", "--tile", "9x-9"], ["nothing"], ["upscale", "a", "--nothing"]],
 )  # fmt: skip
 def test_wrong_usage_ends_with_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -12,7 +12,16 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from edsr_client import BadImageError, FileResult, Finishing, ImageTooLargeError, MockTransport, OutputError, Upscaler
+from edsr_client import (
+    BadImageError,
+    FileResult,
+    Finishing,
+    ImageTooLargeError,
+    MockTransport,
+    OutputError,
+    OutputExistsError,
+    Upscaler,
+)
 from edsr_client.files import default_target, write_atomically
 from edsr_client.pictures.alpha import within_neighbours
 from edsr_client.pictures.decode import Picture, decode
@@ -655,8 +664,9 @@ def test_a_file_that_nobody_named_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded(PHOTO, "PNG"))
     (tmp_path / "a_x3.png").write_bytes(b"old")
     with Upscaler(transport=MockTransport()) as upscaler:
-        with pytest.raises(OutputError, match="--overwrite"):
+        with pytest.raises(OutputExistsError, match="--overwrite") as refused:
             upscaler.upscale_file(tmp_path / "a.png")
+        assert refused.value.exit_code == 2
         assert (tmp_path / "a_x3.png").read_bytes() == b"old"
         assert upscaler.upscale_file(tmp_path / "a.png", overwrite=True).path == str(tmp_path / "a_x3.png")
         (tmp_path / "named.png").write_bytes(b"old")
@@ -669,6 +679,10 @@ def test_a_folder_as_output_takes_the_usual_name(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with Upscaler(transport=MockTransport()) as upscaler:
         assert upscaler.upscale_file(tmp_path / "a.png", tmp_path / "out").path == str(tmp_path / "out" / "a_x3.png")
+        with pytest.raises(OutputExistsError):
+            upscaler.upscale_file(tmp_path / "a.png", f"{tmp_path}/out/")
+        with pytest.raises(OutputError, match="there is no folder"):
+            upscaler.upscale_file(tmp_path / "a.png", f"{tmp_path}/none/")
 
 
 def test_links_stay_links_and_permissions_stay(tmp_path: Path) -> None:
@@ -766,10 +780,24 @@ def test_the_texts_of_png_and_the_comment_of_jpeg_are_kept_or_missed() -> None:
     commented = encoded(PHOTO, "JPEG", comment=b"a comment")
     assert opened(upscale(commented, format="jpeg")[0]).info["comment"] == b"a comment"
     assert any("the comment" in note for note in upscale(commented, format="webp")[1].notes)
+    long = encoded(PHOTO, "GIF", comment=b"x" * 70_000)
+    assert any("the comment" in note for note in upscale(long, format="jpeg")[1].notes)
     assert "Title" not in opened(upscale(data, format="png", strip_metadata=True)[0]).info
 
 
-@pytest.mark.parametrize("wrong", [{"halo": -3}, {"halo": "foo"}, {"halo": 9.5}, {"halo": True}, {"tile": "40"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"halo": -3},
+        {"halo": "foo"},
+        {"halo": 9.5},
+        {"halo": True},
+        {"tile": "40"},
+        {"tile": 0},
+        {"tile": (9, 9.0)},
+        {"tile": (1, 2, 3)},
+    ],
+)
 @pytest.mark.parametrize("tiled", [False, True])
 def test_a_wrong_tile_or_halo_is_refused_whether_or_not_the_picture_is_tiled(
     wrong: dict[str, Any], tiled: bool
@@ -777,6 +805,8 @@ def test_a_wrong_tile_or_halo_is_refused_whether_or_not_the_picture_is_tiled(
     options = ({"tile": 20} if tiled else {}) | wrong
     with Upscaler(transport=MockTransport()) as upscaler, pytest.raises(ValueError, match=r"(tile|halo) must be"):
         upscaler.upscale(np.zeros((40, 30, 3), np.uint8), **options)
+    with Upscaler("localhost:1") as nobody, pytest.raises(ValueError, match=r"(tile|halo) must be"):
+        nobody.upscale_bytes(encoded(PHOTO, "PNG"), **options)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

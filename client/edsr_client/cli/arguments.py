@@ -10,6 +10,7 @@ from typing import Any
 
 import shtab
 
+from ..async_upscaler import check_tiling
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import FORMATS
 from ..retrying import RetryPolicy
@@ -148,14 +149,18 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
 def _tile(text: str) -> int | tuple[int, int]:
     height, cross, width = text.lower().partition("x")
     try:
-        return (int(height), int(width)) if cross else int(height)
+        tile = (int(height), int(width)) if cross else int(height)
+        check_tiling(tile, None)
+        return tile
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels, nor HEIGHTxWIDTH") from None
 
 
 def _halo(text: str) -> int | str:
     try:
-        return text if text == "exact" else int(text)
+        halo = text if text == "exact" else int(text)
+        check_tiling(None, halo)
+        return halo
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels, nor `exact`") from None
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _read(src: str) -> bytes:
     if src != PIPE:
-        return read_file(Path(src))
+        return read_file(src)
     if sys.stdin.buffer.isatty():
         raise BadImageError("Standard input is a terminal; send a picture: `edsr upscale - - < in.jpg > out.png`.")
     return sys.stdin.buffer.read()

@@ -119,6 +119,7 @@ def _fitting_metadata(metadata: Metadata, frame: Array, format_: Format, notes: 
     if icc and metadata.icc_space != space:
         notes.append(f"the ICC profile is for {metadata.icc_space}, the pixels in {name} are {space}: it was dropped")
         icc = None
+    fits = len(metadata.comment or b"") <= format_.max_comment_bytes
     lost = [
         label
         for label, value, held in (
@@ -126,7 +127,7 @@ def _fitting_metadata(metadata: Metadata, frame: Array, format_: Format, notes: 
             ("XMP", metadata.xmp, format_.xmp),
             ("ICC profile", metadata.icc, format_.icc),
             ("text", metadata.text, format_.text),
-            ("the comment", metadata.comment, format_.comment),
+            ("the comment", metadata.comment, fits),
         )
         if value and not held
     ]
@@ -138,7 +139,7 @@ def _fitting_metadata(metadata: Metadata, frame: Array, format_: Format, notes: 
         icc,
         metadata.dpi,
         metadata.text if format_.text else (),
-        metadata.comment if format_.comment else None,
+        metadata.comment if fits else None,
     )
 
 

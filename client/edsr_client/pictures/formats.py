@@ -18,7 +18,8 @@ class Format:
         extensions: the first is the usual one.
         alpha, grey, deep, animated: whether it holds transparency, grey as such, 16 bits a channel, several frames.
         half_alpha: whether it holds alpha between opaque and empty.
-        exif, xmp, icc, text, comment: whether it holds these; text is that of PNG, a comment that of JPEG and GIF.
+        exif, xmp, icc, text: whether it holds these; text is that of PNG.
+        max_comment_bytes: longest comment, as JPEG and GIF have them; 0 for none.
         quality: the default of the setting from 0 to 100; None if it has none and is lossless.
         max_side_px: longest side it can hold.
     """
@@ -35,7 +36,7 @@ class Format:
     xmp: bool = True
     icc: bool = True
     text: bool = False
-    comment: bool = False
+    max_comment_bytes: int = 0
     quality: int | None = None
     max_side_px: int = 2**31 - 1
 
@@ -49,7 +50,7 @@ FORMATS = {
             "JPEG",
             (".jpg", ".jpeg", ".jpe", ".jfif"),
             alpha=False,
-            comment=True,
+            max_comment_bytes=65_533,
             quality=95,
             max_side_px=65_535,
         ),
@@ -65,7 +66,7 @@ FORMATS = {
             exif=False,
             xmp=False,
             icc=False,
-            comment=True,
+            max_comment_bytes=2**31 - 1,
             max_side_px=65_535,
         ),
         Format("avif", "AVIF", (".avif",), grey=False, quality=80, max_side_px=65_536),
