@@ -70,8 +70,9 @@ def test_tls_with_an_authority_of_ones_own(
 
 def test_an_unknown_authority_is_not_trusted(tls_server: tuple[str, str]) -> None:
     protocol, url = tls_server
-    with Upscaler(url, protocol, retries=0) as upscaler, pytest.raises(ServerUnreachableError):
-        upscaler.upscale(PICTURE)
+    with Upscaler(url, protocol, retries=0) as upscaler:
+        with pytest.raises(ServerUnreachableError, match=r"certificate of .* is not trusted.*--ca-file"):
+            upscaler.upscale(PICTURE)
 
 
 def test_verification_can_be_switched_off_for_http(
@@ -185,8 +186,17 @@ def test_a_web_server_that_is_not_triton_is_called_so(embedded_server: RunningSe
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_other_protocols_port_is_called_so(embedded_server: RunningServer, protocol: str) -> None:
     other = embedded_server.options.grpc_url if protocol == "http" else embedded_server.options.http_url
-    with Upscaler(other, protocol, retries=0) as upscaler, pytest.raises(ServerUnreachableError):
-        upscaler.upscale(PICTURE)
+    with Upscaler(other, protocol, retries=0) as upscaler:
+        with pytest.raises(ServerUnreachableError, match=r"800[01] is .*--protocol (grpc|http)") as told:
+            upscaler.upscale(PICTURE)
+    assert "\\x" not in str(told.value)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_tls_where_there_is_none_is_called_so(embedded_server: RunningServer, protocol: str) -> None:
+    with Upscaler(f"{protocol}s://{url_of(embedded_server, protocol)}", protocol, retries=0) as upscaler:
+        with pytest.raises(ServerUnreachableError, match="does not speak TLS. Without TLS write http:// or grpc"):
+            upscaler.upscale(PICTURE)
 
 
 def test_another_model_of_a_real_server_is_refused_with_what_differs(embedded_server: RunningServer) -> None:

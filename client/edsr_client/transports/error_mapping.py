@@ -42,10 +42,22 @@ def error_of(status: str, message: str, url: str, model: str) -> EdsrError:
     if status in ("502", "503", "504") or any(words in lower for words in NOT_READY):
         return ServerNotReadyError(f"{url} is not ready ({quoted}). Try again in a moment.")
     if status == "statuscode.unavailable":  # gRPC's own: no address, no connection, connection lost
-        return unreachable(url, quoted)
+        return _unavailable(url, quoted)
     if NO_JSON in lower or status == "statuscode.unimplemented":
         return not_triton(url, f"status {status}")
     return RequestRefusedError(f"{url} refused the request: {quoted}")
+
+
+def _unavailable(url: str, reason: str) -> ServerUnreachableError:
+    if "handshake" in reason.lower():
+        failed = "CERTIFICATE_VERIFY_FAILED"
+        return untrusted(url, failed) if failed in reason else no_tls(url)
+    if "failed to connect" in reason and "Socket closed" in reason:
+        return ServerUnreachableError(
+            f"What answers at {url} closes connections that speak gRPC. 8001 is Triton's port for it (--url); 8000 is "
+            "for HTTP (--protocol http). If it wants TLS, write grpcs://."
+        )
+    return unreachable(url, reason)
 
 
 def unreachable(url: str, reason: str) -> ServerUnreachableError:
@@ -61,6 +73,21 @@ def not_triton(url: str, reason: str) -> NotTritonError:
     return NotTritonError(
         f"What answers at {url} is not a Triton server ({reason}). Name the right port with --url: 8000 is Triton's "
         "for HTTP, 8001 for gRPC (--protocol grpc)."
+    )
+
+
+def no_tls(url: str) -> ServerUnreachableError:
+    """Something answers, but not to TLS."""
+    return ServerUnreachableError(
+        f"What answers at {url} does not speak TLS. Without TLS write http:// or grpc:// (--url); Triton itself has "
+        "none for HTTP, a proxy before it has."
+    )
+
+
+def untrusted(url: str, reason: str) -> ServerUnreachableError:
+    """A certificate that nobody known has signed, or for another name."""
+    return ServerUnreachableError(
+        f"The certificate of {url} is not trusted ({reason}). Name the authority with ca_file=... (`--ca-file`)."
     )
 
 

@@ -14,7 +14,7 @@ from ..addresses import Address
 from ..errors import EdsrError, RequestRefusedError, ServerUnreachableError
 from ..model_info import INPUT, OUTPUT
 from .base import Credentials
-from .error_mapping import error_of, not_triton, timed_out, unreachable
+from .error_mapping import error_of, no_tls, not_triton, timed_out, unreachable, untrusted
 from .shared_memory import Region, SharedMemory, SharedMemoryError
 
 T = TypeVar("T")
@@ -177,6 +177,8 @@ class TritonTransport:
         """For what is neither an answer nor a time-out: no connection, a lost one, or an answer that makes no sense."""
         if isinstance(error, OSError):
             return unreachable(self.url, error.strerror or str(error))
+        if isinstance(error, ValueError):
+            return not_triton(self.url, "its answer is not JSON")
         return not_triton(self.url, f"{type(error).__name__}: {error}")
 
     def _record(self, answer: Any) -> dict[str, Any]:
@@ -227,6 +229,13 @@ class HttpTransport(TritonTransport):
 
         if isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)):
             return unreachable(self.url, "the connection was lost")
+        if isinstance(error, aiohttp.ClientResponseError):  # its message quotes the bytes
+            return not_triton(self.url, "its answer is not HTTP")
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return untrusted(self.url, str(error.certificate_error))
+        is_reset = isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionResetError)
+        if isinstance(error, aiohttp.ClientSSLError) or (self._address.tls and is_reset):
+            return no_tls(self.url)
         return super()._lost(error)
 
 
