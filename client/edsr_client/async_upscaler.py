@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ Halo = int | Literal["exact"]
 # Called with the tiles that are done and those there are in all.
 Progress = Callable[[int, int], None]
 MAX_TIMEOUT_S = 86_400.0
+logger = logging.getLogger("edsr_client")
 
 
 class AsyncUpscaler:
@@ -43,7 +45,8 @@ class AsyncUpscaler:
         protocol: "http" or "grpc".
         model: name of the model; by default edsr_x3 if it is ready, else edsr_baseline_x3.
         timeout_s: longest wait for the answer to one tile, in seconds; None suits it to model and tile.
-        retries: how often a tile is sent again after a lost connection, a server that is not ready or busy.
+        retries: how often a tile is sent again after a lost connection, a server that is not ready or busy. An address
+            where nothing listens at the first contact is an error at once.
         token: bearer token.
         headers: further headers of every request.
         ca_file, cert_file, key_file: PEM files for TLS: whom to trust, and the client's own certificate.
@@ -255,7 +258,7 @@ class AsyncUpscaler:
     ) -> tuple[bytes, FileResult]:
         model = await self._servers.model()
         files.check_result(picture, format_, finishing, model.scale)
-        retries, counter = self._servers.retries, _Counter(progress)
+        retries, answers, counter = self._servers.retries, self._servers.answers, _Counter(progress)
         upscaled = await self.upscale_picture(picture, tile=tile, halo=halo, progress=counter)
         content, size, notes = await asyncio.to_thread(files.finish, upscaled, picture, format_, finishing, model.scale)
         return content, FileResult(
@@ -267,7 +270,9 @@ class AsyncUpscaler:
             tiles=counter.done,
             retries=self._servers.retries - retries,
             model=model.name,
-            servers=self._servers.answered,
+            servers=[
+                url for (url, now), (_, before) in zip(self._servers.answers, answers, strict=True) if now > before
+            ],
             seconds=0.0,
             notes=[*picture.notes, *notes],
         )
@@ -281,6 +286,7 @@ class AsyncUpscaler:
         jobs = [(index, tile) for tile in grid for index in range(len(planes))]
         waiting, done, total = iter(enumerate(jobs)), 0, len(jobs)
         name = f"edsr-{uuid.uuid4().hex[:8]}"
+        logger.info("%s: %d requests of %dx%d px", name, total, grid.shape[1], grid.shape[0])
         tell = progress or (lambda _done, _total: None)
         tell(0, total)
 

@@ -61,7 +61,7 @@ class FileResult:
         tiles: requests that were answered.
         retries: requests that had to be sent again.
         model: name of the model.
-        servers: the addresses that answered, of this and earlier pictures.
+        servers: the addresses that answered.
         seconds: from the first byte read to the last written.
         notes: what could not be kept, in words.
     """

@@ -83,9 +83,9 @@ class Servers:
         return sum(server.slots for server in self._servers if not server.rejected)
 
     @property
-    def answered(self) -> list[str]:
-        """The addresses of the servers that have answered requests."""
-        return [server.transport.url for server in self._servers if server.answered]
+    def answers(self) -> list[tuple[str, int]]:
+        """Of every server its address, and how many requests it has answered so far."""
+        return [(server.transport.url, server.answered) for server in self._servers]
 
     async def close(self) -> None:
         """Close all connections."""
@@ -252,6 +252,7 @@ class Servers:
                 attempt += 1
                 if attempt > self._policy.retries:
                     raise
+                logger.info("%s is waited for, attempt %d", transport.url, attempt)
                 await asyncio.sleep(self._policy.delay_s(attempt))
 
     async def _contact(self, transport: Transport, wanted: str | None) -> ModelInfo:

@@ -182,13 +182,15 @@ def test_the_output_may_stand_after_options() -> None:
     assert (args.src, args.dst) == ("a.png", "b.png")
     assert parse(["upscale", "-", "--tile", "64x32", "-"]).dst == "-"
     assert parse(["upscale", "a.png", "--tile", "64x32", "--halo", "exact"]).tile == (64, 32)
+    assert parse(["upscale", "a.png", "--format", ".JPG"]).format == "jpg"
 
 
 @pytest.mark.parametrize(
     "arguments",
     [[], ["upscale"], ["upscale", "a", "b", "c"], ["upscale", "a", "--tile", "x"], ["upscale", "a", "--halo", "all"],
      ["upscale", "a", "--halo", "-3"], ["upscale", "a", "--halo=9.5"], ["upscale", "a", "--tile", "0"],
-     ["upscale", "a", "--tile", "9x-9"], ["nothing"], ["upscale", "a", "--nothing"]],
+     ["upscale", "a", "--tile", "9x-9"], ["upscale", "a", "--format", "psd"],
+     ["nothing"], ["upscale", "a", "--nothing"]],
 )  # fmt: skip
 def test_wrong_usage_ends_with_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -220,6 +222,7 @@ def test_completion_knows_commands_and_options(shell: str, capsys: pytest.Captur
     script = capsys.readouterr().out
     assert "upscale" in script
     assert "strip-metadata" in script
+    assert "png jpeg webp tiff" in script.replace('"', "").replace("'", "")
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:

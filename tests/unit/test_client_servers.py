@@ -31,6 +31,8 @@ from edsr_client.retrying import RetryPolicy, is_transient
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.picture_files import encoded
+
 TILED = {"tile": "32x32", "halo_px": "2"}
 IMAGE = np.random.default_rng(0).integers(0, 256, (150, 90, 3), dtype=np.uint8)
 EXPECTED = IMAGE.repeat(3, axis=0).repeat(3, axis=1)
@@ -111,6 +113,25 @@ def test_tiles_are_spread_over_all_servers() -> None:
     counts = [len(server.requests) for server in servers]
     assert min(counts) >= 2
     assert sum(counts) == len({name for server in servers for name, _ in server.requests})
+
+
+def test_a_result_names_the_servers_that_had_a_part_in_it() -> None:
+    servers = [MockTransport(parameters=TILED, url=f"s{n}", delay_s=0.002) for n in range(2)]
+    servers.append(MockTransport(parameters=TILED | {"source_sha256": "other"}, url="left out"))
+    large, small = (encoded(IMAGE[:side], "PNG") for side in (None, 10))
+    with Upscaler(transport=servers) as upscaler:
+        assert upscaler.upscale_bytes(large)[1].servers == ["s0", "s1"]
+        assert upscaler.upscale_bytes(small)[1].servers == ["s0"]
+
+
+def test_verbosity_says_what_is_sent_and_what_is_sent_again(caplog: pytest.LogCaptureFixture) -> None:
+    server = MockTransport(Failing(None, ServerBusyError("busy")), parameters=TILED, url="box")
+    with caplog.at_level("INFO", "edsr_client"), Upscaler(transport=server) as upscaler:
+        upscaler.upscale(IMAGE)
+    count, (_, height, width, _) = len(server.requests) - 1, server.requests[0][1]
+    assert f"{count} requests of {width}x{height} px" in caplog.text
+    assert caplog.text.count(f": {width}x{height} px by box in ") == count
+    assert caplog.text.count("failed, attempt 1: busy") == 1
 
 
 def test_the_tiles_in_flight_are_bounded_by_the_instances() -> None:

@@ -12,7 +12,7 @@ import shtab
 
 from ..async_upscaler import check_tiling
 from ..pictures.decode import DEFAULT_MAX_PIXELS
-from ..pictures.formats import FORMATS
+from ..pictures.formats import ALIASES, FORMATS
 from ..retrying import RetryPolicy
 from . import doctor, info, upscale
 from .connection import TOKEN_VARIABLE, URL_VARIABLE
@@ -119,6 +119,8 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
     output = parser.add_argument_group("result")
     output.add_argument(
         "--format",
+        type=lambda name: name.lower().lstrip("."),
+        choices=(*FORMATS, *ALIASES),
         metavar="NAME",
         help=f"{', '.join(FORMATS)} (default: by the name of OUT)",
     )
