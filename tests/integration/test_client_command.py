@@ -111,6 +111,15 @@ def test_a_terminal_gets_a_bar_of_tiles(embedded_server: RunningServer, tmp_path
     assert b"tiles" in shown
 
 
+def test_a_picture_is_not_poured_onto_a_terminal(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.png").read_bytes()
+    ours, theirs = pty.openpty()
+    done = subprocess.run([*EDSR, "upscale", "-"], input=content, stdout=theirs, stderr=subprocess.PIPE, check=False)
+    os.close(theirs)
+    os.close(ours)
+    assert (done.returncode, done.stderr.decode().split(".")[0]) == (2, "error: Standard output is a terminal")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_leaves_nothing(
     embedded_server: RunningServer, tmp_path: Path, number: signal.Signals, code: int

@@ -139,7 +139,10 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
         "--tile", type=_tile, metavar="N|HxW", help="largest tile in pixels (default: what the server says)"
     )
     tiles.add_argument(
-        "--halo", type=_halo, metavar="N|exact", help="pixels around a tile (default: at most one level off; see docs)"
+        "--halo",
+        type=_halo,
+        metavar="N|exact",
+        help="pixels around a tile (default: at most one level off on photographs; see docs)",
     )
     tiles.add_argument(
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures (%(default)s)"

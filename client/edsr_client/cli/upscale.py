@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import BadImageError, OutputError
+from ..errors import BadImageError
 from ..files import FileResult, Finishing, check_target, misnamed, read_file, write_atomically
 from .connection import upscaler_of
 from .progress import TileProgress
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
         "frame": args.frame,
     }
     if args.dst is None and args.src == PIPE and sys.stdout.isatty():
-        raise OutputError("Standard output is a terminal. Name a file: `edsr upscale - out.png < in.jpg`.")
+        raise ValueError("Standard output is a terminal. Name a file: `edsr upscale - out.png < in.jpg`.")
     with upscaler_of(args) as upscaler, TileProgress(label, args.quiet) as progress:
         if args.src != PIPE and not to_stdout:
             overwrite = args.overwrite
