@@ -165,6 +165,10 @@ def _in_turns(
     return found, {shape: median(took) for shape, took in zip(there, seconds[count:], strict=True)}
 
 
+# The planner's name of a precision whose feature maps take as many bytes.
+SAME_SIZE = {"f32": "fp32", "bf16": "fp16", "int8": "int8"}
+
+
 def _row(
     size: NetworkSize, precision: str, shape: tuple[int, int], seconds: float, flop_s: float, bytes_s: float
 ) -> dict[str, Any]:
@@ -177,7 +181,7 @@ def _row(
         "shape": list(shape),
         "flop": px * size.flop_per_px,
         "minimum_bytes": minimum_bytes(size, px, element),
-        "layer_bytes": px * size.traffic_per_px(element),
+        "layer_bytes": px * size.traffic_per_px(SAME_SIZE[precision]),
         "limit_s": rounded(bound.seconds),
         "bound_by": bound.bound_by,
         "measured_s": rounded(seconds),
