@@ -1,0 +1,77 @@
+"""The load test as it is run: the real perf_analyzer, the real server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from edsr_perf.analyzer.tool import find_tool
+from edsr_perf.cli import main
+from edsr_perf.errors import ToolError
+from edsr_serving import RunningServer
+
+SCENARIO = """
+windows = 2
+
+[[measurement]]
+name = "in flight"
+sizes = [[16, 24]]
+protocols = ["http", "grpc"]
+shared_memory = [false, true]
+concurrency = [2]
+requests = 12
+
+[[measurement]]
+name = "Poisson"
+sizes = [[16, 24]]
+request_rate = [20]
+requests = 10
+"""
+
+
+@pytest.fixture(scope="module")
+def tools(root: Path) -> Path:
+    folder = root / ".venv" / "perf_analyzer"
+    try:
+        find_tool(folder)
+    except ToolError as error:
+        pytest.skip(f"perf_analyzer cannot be had: {error}")
+    return folder
+
+
+def test_a_scenario_is_measured_reported_and_compared(
+    tools: Path, embedded_server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.toml").write_text(SCENARIO, "utf-8")
+    there, out = embedded_server.options, tmp_path / "r.json"
+    arguments = ["run", "--scenario", str(tmp_path / "s.toml"), "--tools", str(tools), "--out", str(out)]
+    where = [
+        "--url",
+        there.http_url,
+        "--grpc-url",
+        there.grpc_url,
+        "--metrics-url",
+        f"{there.host}:{there.metrics_port}",
+    ]
+    assert main([*arguments, *where]) == 0, capsys.readouterr().err
+    found = json.loads(out.read_text("utf-8"))
+    assert (found["model"], found["precision"]) == ("edsr_baseline_x3", "f32")
+    assert len(found["measurements"]) == 5
+    for entry in found["measurements"]:
+        assert entry["latency_ms"]["p50"] <= entry["latency_ms"]["p99"]
+        assert entry["throughput_per_s"] > 0
+        assert entry["split_ms"]["compute"] > 0
+        assert entry["metrics"]["nv_inference_request_success"] >= entry["requests"]
+        assert bool(entry["histogram_ms"]) == entry["shared_memory"]
+    assert (tmp_path / "r.html").read_text("utf-8").startswith("<!doctype html>")
+    assert main(["compare", str(out), str(out)]) == 0
+
+
+def test_a_server_that_is_not_there_is_one_line(
+    tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.toml").write_text(SCENARIO, "utf-8")
+    arguments = ["run", "--scenario", str(tmp_path / "s.toml"), "--tools", str(tools), "--url", "localhost:1"]
+    assert main(arguments) == 5
+    assert capsys.readouterr().err.startswith("error: No Triton server answers at localhost:1")
