@@ -26,7 +26,7 @@ requests = 12
 name = "Poisson"
 sizes = [[16, 24]]
 request_rate = [20]
-requests = 10
+requests = 20
 """
 
 

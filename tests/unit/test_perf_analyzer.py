@@ -78,6 +78,7 @@ SIZE = {"name": "a", "sizes": [[8, 8]]}
         ({"measurement": [SIZE | {"concurrency": [1], "request_rate": [1]}]}, "either"),
         ({"measurement": [SIZE | {"concurrency": [True]}]}, "whole number"),
         ({"measurement": [SIZE | {"request_rate": [-1]}]}, "above 0"),
+        ({"measurement": [SIZE | {"request_rate": [50], "requests": 40}]}, "less than one second"),
         ({"measurement": [SIZE | {"concurrency": [1], "protocols": ["smtp"]}]}, "http and grpc"),
         ({"measurement": [SIZE | {"concurrency": [1], "sizes": [[8]]}]}, "height, width"),
         ({"measurement": [{"sizes": [[8, 8]], "concurrency": [1]}]}, "needs a name"),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BEST_QUALITY = 100
 # From here on JPEG keeps colour at full resolution.
 FULL_CHROMA_QUALITY = 90
+# zlib's usual 6 takes 2.5 times as long, and saves 2.5% (a photograph of 1536x1536).
+PNG_COMPRESSION = 4
 XMP_KEYWORD = "XML:com.adobe.xmp"
 
 
@@ -160,6 +162,8 @@ def _by_pillow(
 
 
 def _quality_options(format_: Format, quality: int | None) -> dict[str, Any]:
+    if format_.name == "png":
+        return {"compress_level": PNG_COMPRESSION}
     if format_.quality is None:
         return {}
     quality = format_.quality if quality is None else quality

@@ -132,6 +132,8 @@ def _loads(table: Mapping[str, Any], name: str) -> Iterator[Load]:
                 for rate in table.get("request_rate", []):
                     if not isinstance(rate, int | float) or not 0 < rate < 1e6:
                         raise ScenarioError(f"{where}: a request_rate is a number above 0, not {rate!r}.")
+                    if rate > requests:  # perf_analyzer's own condition
+                        raise ScenarioError(f"{where}: {requests} requests are less than one second at {rate:g}.")
                     yield Load(group, height, width, protocol, bool(shared), 0, float(rate), requests)
 
 
