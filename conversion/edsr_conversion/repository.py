@@ -24,6 +24,8 @@ CONFIG_FILE, CONFIGS_FOLDER = "config.pbtxt", "configs"
 HEADER = "# Rendered from models/models.toml by `make configs`; a test fails when the two differ.\n"
 GPU_HEADER = "# Rendered from models/models.toml and gpus.toml by `make configs`; a test fails when they differ.\n"
 # EDSR is compute-bound: a batch costs what its pictures cost one by one. Batches only save round trips.
+# Requests that may wait on a CPU: each holds its picture, and one that comes later is refused at once.
+CPU_QUEUE_SIZE = 32
 MAX_BATCH_SIZE = 8
 # On a GPU a profile's memory grows with its largest batch: the same memory serves larger pictures instead.
 GPU_MAX_BATCH_SIZE = 1
@@ -37,6 +39,7 @@ def cpu_config(model: Model) -> str:
     """config.pbtxt of a model on a CPU: the `openvino` backend on model.onnx.
 
     No `dynamic_batching`: Triton's batcher can miss a wake-up and then sleeps 500 ms, and batching gains nothing here.
+    The limit of the queue is therefore a parameter that the backend keeps itself.
     """
     from tritonclient.grpc import model_config_pb2
 
@@ -45,7 +48,8 @@ def cpu_config(model: Model) -> str:
     config.default_model_filename = "model.onnx"
     config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
     side = cpu_tile_px(model)
-    return _text(config, parameters(model) | {"tile": f"{side}x{side}"}, HEADER)
+    own = {"max_queue_size": str(CPU_QUEUE_SIZE), "tile": f"{side}x{side}"}
+    return _text(config, parameters(model) | own, HEADER)
 
 
 def cpu_tile_px(model: Model) -> int:

@@ -15,7 +15,7 @@ def log_request(request_id: str, shape: Sequence[int], started: float, problem: 
 
     Args:
         request_id: as the client sent it, "" for none.
-        shape: of the image, [N, H, W, 3].
+        shape: of the image, [N, H, W, 3]; () for one that was not looked at.
         started: time.monotonic() when the work began.
         problem: why the request failed, "" if it did not.
     """
@@ -24,4 +24,5 @@ def log_request(request_id: str, shape: Sequence[int], started: float, problem: 
     ended_ms = (time.monotonic() - started) * 1000
     name = "".join(c if c.isprintable() else "?" for c in request_id[:LONGEST_ID])
     size = "x".join(map(str, shape))
-    print(f"request {name}: {size}, {problem or 'done'} ({ended_ms:.1f} ms)", flush=True)  # noqa: T201
+    details = ", ".join(each for each in (size, problem or "done") if each)
+    print(f"request {name}: {details} ({ended_ms:.1f} ms)", flush=True)  # noqa: T201

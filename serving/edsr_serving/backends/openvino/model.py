@@ -13,6 +13,7 @@ import openvino as ov
 import triton_python_backend_utils as pb_utils
 from edsr_serving.limits import Limits
 from edsr_serving.openvino_graph import answer_in_integers
+from edsr_serving.request_queue import DEFAULT_SIZE, RequestQueue
 from edsr_serving.requests_log import log_request
 from edsr_serving.tensors import INPUT, array_of, tensor_of
 
@@ -22,7 +23,10 @@ CACHED_KERNELS = 400
 
 
 class TritonPythonModel:
-    """One instance: a compiled model and one inference request per concurrently answered Triton request."""
+    """One instance: a compiled model, and a queue of requests that it answers one after the other.
+
+    An answer is a view of OpenVINO's output; Triton has copied it when the next inference overwrites it.
+    """
 
     def initialize(self, args: dict[str, str]) -> None:
         """Compile the model.
@@ -47,38 +51,50 @@ class TritonPythonModel:
         if wanted != "f32":  # which is the reference, and left as it is
             answer_in_integers(model)
         self._compiled = core.compile_model(model, "CPU", hints)
-        self._requests = [self._compiled.create_infer_request()]
+        self._infer = self._compiled.create_infer_request()
         precision = wanted or self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         threads = self._compiled.get_property("INFERENCE_NUM_THREADS")
         # Not by pb_utils.Logger, which ends the process if the path of this file is not ASCII.
+        self._size = int(parameters.get("max_queue_size", DEFAULT_SIZE))
+        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        self._queue = RequestQueue(self._size, self._answer, self._refuse, self._cancelled, final)
         instance, version = args["model_instance_name"], ov.__version__.split("-")[0]
         print(f"{instance}: OpenVINO {version}, {precision}, {threads} thread(s)", flush=True)  # noqa: T201
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer every request; one that fails does not fail the others."""
-        while len(self._requests) < len(requests):  # outputs are views of these until Triton has copied them
-            self._requests.append(self._compiled.create_infer_request())
-        return [self._answer(request, infer) for request, infer in zip(requests, self._requests, strict=False)]
+    def execute(self, requests: list[Any]) -> None:
+        """Take requests over; they are answered from a queue, one after the other."""
+        for request in requests:
+            self._queue.put(request)
 
     def finalize(self) -> None:
-        """Release OpenVINO's memory before the process ends."""
-        self._requests.clear()
-        del self._compiled
+        """Answer what waits, and release OpenVINO's memory before the process ends."""
+        self._queue.close()
+        del self._infer, self._compiled
 
-    def _answer(self, request: Any, infer: ov.InferRequest) -> Any:
+    def _answer(self, request: Any) -> Any:
         tensor = pb_utils.get_input_tensor_by_name(request, INPUT)
         started = time.monotonic()
         if refusal := self._limits.refusal(tuple(tensor.shape())):  # before the data is touched
             log_request(request.request_id(), tensor.shape(), started, refusal)
             return _error(refusal, pb_utils.TritonError.INVALID_ARG)
         try:
-            infer.infer({INPUT: array_of(tensor)}, share_inputs=True, share_outputs=True)
-            upscaled = infer.get_output_tensor(0).data
+            self._infer.infer({INPUT: array_of(tensor)}, share_inputs=True, share_outputs=True)
+            upscaled = self._infer.get_output_tensor(0).data
         except (RuntimeError, MemoryError) as error:
             log_request(request.request_id(), tensor.shape(), started, f"inference failed: {error}")
             return _error(f"inference failed: {error}", pb_utils.TritonError.INTERNAL)
         log_request(request.request_id(), tensor.shape(), started)
         return pb_utils.InferenceResponse([tensor_of(upscaled, pb_utils.Tensor)])
+
+    def _refuse(self, request: Any) -> Any:
+        # In Triton's own words for the same, which clients know.
+        message = f"Exceeds maximum queue size: {self._size} requests wait already; try again in a moment"
+        log_request(request.request_id(), (), time.monotonic(), "refused, the queue is full")
+        return _error(message, pb_utils.TritonError.UNAVAILABLE)
+
+    def _cancelled(self, request: Any) -> Any:
+        log_request(request.request_id(), (), time.monotonic(), "not computed, the client has gone")
+        return _error("the client has gone", pb_utils.TritonError.CANCELLED)
 
 
 def _error(message: str, code: int) -> Any:
