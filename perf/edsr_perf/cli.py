@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import halo_page
+from . import halo_page, int8_layers
 from .analyzer import cli as analyzer
 from .baselines import cli as baselines
 from .gpu import cli as gpu
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet.add_argument("--url", help="host:port of a server (default: localhost)")
     sheet.set_defaults(run=_contact_sheet)
     analyzer.add_commands(commands)
+    int8_layers.add_command(commands)
     baselines.add_command(commands)
     roofline.add_command(commands)
     gpu.add_command(commands)

@@ -1,4 +1,4 @@
-"""OpenVINO in-process on the served file, compiled with the options of the served backend: no server between."""
+"""OpenVINO in-process on the served file, changed and compiled as the served backend does: no server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ def load(command: dict[str, Any]) -> Method:
     }
     if command["precision"] != "int8":
         hints["INFERENCE_PRECISION_HINT"] = command["precision"]
-    compiled = core.compile_model(core.read_model(command["onnx"]), "CPU", hints)
+    model = core.read_model(command["onnx"])
+    if command["precision"] != "f32":
+        from edsr_serving.openvino_graph import answer_in_integers
+
+        answer_in_integers(model)
+    compiled = core.compile_model(model, "CPU", hints)
     infer = compiled.create_infer_request()
 
     def upscale(picture: Any) -> Any:

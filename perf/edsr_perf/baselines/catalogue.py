@@ -65,6 +65,9 @@ def compared(served: str, native: tuple[str, ...]) -> list[Baseline]:
     if served != "f32":
         in_f32 = Baseline("ours-f32", "ours, served in f32", "f32", levels=(ARRAY, *FILES), is_ours=True)
         found.insert(-1, in_f32)
+    if "int8" in native:
+        in_int8 = Baseline("ours-int8", "ours, served in int8", "int8", levels=(ARRAY, *FILES), is_ours=True)
+        found.insert(-1, in_int8)
     return found
 
 
