@@ -101,11 +101,11 @@ perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL=); fails where t
 fuzz: setup ## Search for pictures and requests that break the client, for FUZZ_SECONDS (300)
 	@EDSR_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) $(PY) -m pytest tests/fuzz --timeout 0 $(T)
 
-perf: onnx ## Load-test with perf_analyzer (SCENARIO=quick|full|tail URL= MODEL= PRECISION=); JSON and HTML
+perf: onnx ## Load-test with perf_analyzer (SCENARIO=quick|full|tail URL= MODEL= PRECISION=)
 	@$(PY) -m edsr_perf run $(addprefix --scenario ,$(SCENARIO)) $(addprefix --url ,$(URL)) $(addprefix --model ,$(MODEL)) \
 		--precision $(PRECISION)
 
-perf-compare: setup ## Two files of results side by side (A= B=); exit code 20 if B is slower beyond the noise
+perf-compare: setup ## Two files of results side by side (A= B=); exit code 20 if B is slower
 	@$(PY) -m edsr_perf compare "$(A)" "$(B)" --html perf/results/compare.html
 
 gpus: setup ## List the cards of gpus.toml

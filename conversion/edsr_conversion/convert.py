@@ -167,6 +167,7 @@ def folder_lock(folder: Path, report: Report = lambda _: None) -> Iterator[None]
     Raises:
         ConversionError: the folder cannot be made or read.
     """
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -185,6 +186,9 @@ def folder_lock(folder: Path, report: Report = lambda _: None) -> Iterator[None]
         yield
     finally:
         os.close(descriptor)
+        if is_new:  # and nothing came of it
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -509,7 +509,8 @@ def make(project: Path, root: Path) -> Callable[..., subprocess.CompletedProcess
         return subprocess.run(
             ["make", *installed, *arguments],
             cwd=project,
-            env={**os.environ, **environment},
+            # Without what a `make test` around this one says to its children.
+            env={key: value for key, value in os.environ.items() if not key.startswith("MAKE")} | environment,
             capture_output=True,
             text=True,
             timeout=120,
