@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ class RequestQueue:
         refuse: makes the response to one that finds the queue full.
         cancelled: makes the response to one whose client has gone.
         final: Triton's flag of a last response.
+        observe: told, after each answer, how long its request waited and how long `answer` took, in seconds.
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class RequestQueue:
         refuse: Callable[[Any], Any],
         cancelled: Callable[[Any], Any],
         final: int,
+        observe: Callable[[float, float], None] = lambda waited_s, took_s: None,
     ) -> None:
-        self._waiting: queue.Queue[tuple[Any, Any] | None] = queue.Queue(size)
+        self._waiting: queue.Queue[tuple[Any, Any, float] | None] = queue.Queue(size)
         self._answer, self._refuse, self._cancelled, self._final = answer, refuse, cancelled, final
+        self._observe = observe
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
 
@@ -43,7 +47,7 @@ class RequestQueue:
         """Take a request over; it is answered later, or refused now."""
         sender = request.get_response_sender()
         try:
-            self._waiting.put_nowait((request, sender))
+            self._waiting.put_nowait((request, sender, time.monotonic()))
         except queue.Full:
             sender.send(self._refuse(request), flags=self._final)
 
@@ -54,7 +58,14 @@ class RequestQueue:
 
     def _work(self) -> None:
         while (job := self._waiting.get()) is not None:
-            request, sender = job
-            response = self._cancelled(request) if request.is_cancelled() else self._answer(request)
-            sender.send(response, flags=self._final)
-            del job, request, sender, response  # they hold shared memory
+            request, sender, came = job
+            if request.is_cancelled():
+                sender.send(self._cancelled(request), flags=self._final)
+            else:
+                started = time.monotonic()
+                response = self._answer(request)
+                took = time.monotonic() - started
+                sender.send(response, flags=self._final)
+                self._observe(started - came, took)
+                del response  # it holds shared memory, and so do these
+            del job, request, sender

@@ -6,6 +6,7 @@ import http.client
 import json
 import shutil
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edsr_client import ServerBusyError, Upscaler
+from edsr_perf.analyzer.metrics import metrics_of
 from edsr_serving import RunningServer, ServerOptions, free_ports, start
 from numpy.typing import NDArray
 
@@ -62,6 +64,12 @@ def test_what_finds_the_queue_full_is_refused_and_the_rest_is_answered_rightly(s
     assert found["refused"] >= 1
     assert found.total() == 12
     np.testing.assert_array_equal(answered(server), expected)
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.options.metrics_port}/metrics") as response:
+        counted = metrics_of(response.read().decode(), MODEL)
+    assert counted["edsr_queue_full_count"] == found["refused"]
+    # the first that waited did so for about one inference, the second for two, the third for three
+    mean_us = counted["edsr_compute_duration_us"] / counted["nv_inference_request_success"]
+    assert counted["edsr_queue_duration_us"] > 2 * mean_us
 
 
 def test_a_client_that_tries_again_gets_everything(server: RunningServer) -> None:

@@ -206,8 +206,16 @@ def test_what_the_server_decided_is_visible_to_clients(background: ServerOptions
 def test_metrics_count_the_requests(background: ServerOptions) -> None:
     with Upscaler(background.http_url, model="tiny") as upscaler:
         upscaler.upscale(np.zeros((3, 4, 3), np.uint8))
-    with urllib.request.urlopen(f"http://127.0.0.1:{background.metrics_port}/metrics") as response:
-        assert 'nv_inference_request_success{model="tiny",version="1"} 1' in response.read().decode()
+    # Triton counts a request when the backend lets go of it, which may be a moment after its answer has left.
+    deadline = time.monotonic() + 10
+    while 'nv_inference_request_success{model="tiny",version="1"} 1' not in (text := metrics(background)):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)
+
+
+def metrics(options: ServerOptions) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{options.metrics_port}/metrics") as response:
+        return str(response.read().decode())
 
 
 def test_a_port_in_use_is_named_and_another_can_be_chosen(run: Run, options: ServerOptions) -> None:

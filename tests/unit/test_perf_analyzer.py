@@ -13,7 +13,7 @@ import pytest
 from edsr_perf.analyzer import report
 from edsr_perf.analyzer.compare import BETTER, SAME, WORSE, as_text, compare
 from edsr_perf.analyzer.metrics import difference, metrics_of
-from edsr_perf.analyzer.results import checked, histogram, measurement, read_results
+from edsr_perf.analyzer.results import checked, histogram, measurement, read_results, split_of
 from edsr_perf.analyzer.runner import Window, arguments, percentile, window_of
 from edsr_perf.analyzer.scenarios import Load, read_scenario, scenario_of
 from edsr_perf.analyzer.tool import VARIABLE, find_tool, glibc_of, mirror_of
@@ -157,6 +157,18 @@ def test_a_histogram_counts_everything() -> None:
     assert found == {"edges": [1.0, 2.0, 3.0, 4.0, 5.0], "counts": [2.0, 1.0, 0.0, 1.0]}
     assert histogram([3.0, 3.0], 2) == {"edges": [3.0, 3.5 + 0.5, 5.0], "counts": [2.0, 0.0]}
     assert histogram([]) is None
+
+
+def test_what_the_backend_counted_is_taken_out_of_the_network() -> None:
+    windows = [Window(2, 1.0, {"p50": 9.0}, {"client": 1.0, "network": 8.0, "queue": 0.1, "compute": 0.2}, ())]
+    assert split_of(windows, {}) == windows[0].split
+    counted = {
+        "nv_inference_request_success": 4,
+        "edsr_queue_duration_us": 8_000.0,
+        "edsr_compute_duration_us": 20_000.0,
+    }
+    split = split_of(windows, counted)
+    assert split == pytest.approx({"client": 1.0, "network": 1.0, "queue": 2.1, "compute": 5.2})
 
 
 METRICS = """# HELP nv_inference_request_success x

@@ -13,6 +13,7 @@ import openvino as ov
 import triton_python_backend_utils as pb_utils
 from edsr_serving.limits import Limits
 from edsr_serving.openvino_graph import answer_in_integers
+from edsr_serving.queue_metrics import QueueMetrics
 from edsr_serving.request_queue import DEFAULT_SIZE, RequestQueue
 from edsr_serving.requests_log import log_request
 from edsr_serving.tensors import INPUT, array_of, tensor_of
@@ -57,7 +58,10 @@ class TritonPythonModel:
         # Not by pb_utils.Logger, which ends the process if the path of this file is not ASCII.
         self._size = int(parameters.get("max_queue_size", DEFAULT_SIZE))
         final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-        self._queue = RequestQueue(self._size, self._answer, self._refuse, self._cancelled, final)
+        self._metrics = QueueMetrics(pb_utils, {"model": config["name"], "version": args["model_version"]})
+        self._queue = RequestQueue(
+            self._size, self._answer, self._refuse, self._cancelled, final, self._metrics.answered
+        )
         instance, version = args["model_instance_name"], ov.__version__.split("-")[0]
         print(f"{instance}: OpenVINO {version}, {precision}, {threads} thread(s)", flush=True)  # noqa: T201
 
@@ -69,6 +73,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Answer what waits, and release OpenVINO's memory before the process ends."""
         self._queue.close()
+        self._metrics.close()
         del self._infer, self._compiled
 
     def _answer(self, request: Any) -> Any:
@@ -90,6 +95,7 @@ class TritonPythonModel:
         # In Triton's own words for the same, which clients know.
         message = f"Exceeds maximum queue size: {self._size} requests wait already; try again in a moment"
         log_request(request.request_id(), (), time.monotonic(), "refused, the queue is full")
+        self._metrics.refused()
         return _error(message, pb_utils.TritonError.UNAVAILABLE)
 
     def _cancelled(self, request: Any) -> Any:
