@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from edsr_client import (
     EdsrError,
     ModelContractError,
     NotTritonError,
+    RequestRefusedError,
     ServerBusyError,
     ServerUnreachableError,
     Upscaler,
@@ -183,6 +186,68 @@ def test_a_web_server_that_is_not_triton_is_called_so(embedded_server: RunningSe
     with HttpProxy(embedded_server.options.http_url, web_page) as proxy, Upscaler(proxy.url) as upscaler:
         with pytest.raises(NotTritonError, match="--url"):
             upscaler.upscale(PICTURE)
+
+
+def answer_of(outputs: object, body: bytes, length: str | None = None) -> tuple[bytes, dict[str, str]]:
+    header = json.dumps({"outputs": outputs}).encode()
+    return header + body, {"Inference-Header-Content-Length": length or str(len(header))}
+
+
+def output(**changes: object) -> dict[str, object]:
+    size = {"binary_data_size": 120 * 150 * 9 * 3}
+    return {"name": "upscaled", "datatype": "UINT8", "shape": [1, 360, 450, 3], "parameters": size, **changes}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((b"[]", {}), "Inference-Header-Content-Length is missing"),
+        ((b"", {"Inference-Header-Content-Length": "9999999999"}), "is 9999999999"),
+        ((b"{}", {"Inference-Header-Content-Length": "2"}), "not JSON with outputs"),
+        ((b"\xff\x00", {"Inference-Header-Content-Length": "2"}), "not JSON with outputs"),
+        (answer_of([1], b""), "no list of objects"),
+        (answer_of([output()], b"short"), "ends after 5 of 486,000 bytes"),
+        (answer_of([output()], b"", "3000"), "ends after"),
+        (answer_of([output(parameters={})], b""), "no binary_data_size"),
+        (answer_of([output(parameters={"binary_data_size": 1 << 62})], b""), "promises"),
+        (answer_of([output(shape=[1, -360, 450, 3])], bytes(486_000)), "the shape"),
+        (answer_of([output(shape=[1, 360, 451, 3])], bytes(486_000)), "in 486,000 bytes"),
+        (answer_of([output(datatype="FP32")], bytes(486_000)), "is FP32"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_called_so(
+    embedded_server: RunningServer, answer: tuple[bytes, dict[str, str]], words: str
+) -> None:
+    async def odd(request: web.Request) -> web.StreamResponse | None:
+        return web.Response(body=answer[0], headers=answer[1]) if request.path.endswith("/infer") else None
+
+    with HttpProxy(embedded_server.options.http_url, odd) as proxy, Upscaler(proxy.url) as upscaler:
+        with pytest.raises(NotTritonError, match=words):
+            upscaler.upscale(np.zeros((120, 150, 3), np.uint8))
+
+
+def test_an_answer_without_our_output_is_called_so(embedded_server: RunningServer) -> None:
+    body, headers = answer_of([output(name="other")], bytes(486_000))
+
+    async def other(request: web.Request) -> web.StreamResponse | None:
+        return web.Response(body=body, headers=headers) if request.path.endswith("/infer") else None
+
+    with HttpProxy(embedded_server.options.http_url, other) as proxy, Upscaler(proxy.url) as upscaler:
+        with pytest.raises(RequestRefusedError, match="without the output 'upscaled'"):
+            upscaler.upscale(np.zeros((120, 150, 3), np.uint8))
+
+
+def test_a_proxy_that_compresses_unasked_does_no_harm(embedded_server: RunningServer) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (1, 360, 450, 3), dtype=np.uint8)
+    body, headers = answer_of([output()], pixels.tobytes())
+
+    async def compressed(request: web.Request) -> web.StreamResponse | None:
+        if not request.path.endswith("/infer"):
+            return None
+        return web.Response(body=gzip.compress(body), headers={**headers, "Content-Encoding": "gzip"})
+
+    with HttpProxy(embedded_server.options.http_url, compressed) as proxy, Upscaler(proxy.url) as upscaler:
+        np.testing.assert_array_equal(upscaler.upscale(np.zeros((120, 150, 3), np.uint8)), pixels[0])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from ..errors import (
     AccessDeniedError,
     EdsrError,
@@ -46,6 +48,14 @@ def error_of(status: str, message: str, url: str, model: str) -> EdsrError:
     if NO_JSON in lower or status == "statuscode.unimplemented":
         return not_triton(url, f"status {status}")
     return RequestRefusedError(f"{url} refused the request: {quoted}")
+
+
+def refusal_in(body: bytes) -> str:
+    """The server's words in the body of an HTTP answer that is no success; NO_JSON if Triton did not write it."""
+    try:
+        return str(json.loads(body)["error"]) if body else "it says nothing"
+    except (ValueError, KeyError, TypeError):
+        return f"{NO_JSON}: {body[:LONGEST_QUOTE].decode('utf-8', 'replace')}"
 
 
 def _unavailable(url: str, reason: str) -> ServerUnreachableError:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,8 @@ from ..addresses import Address
 from ..errors import EdsrError, RequestRefusedError, ServerUnreachableError
 from ..model_info import INPUT, OUTPUT
 from .base import Credentials
-from .error_mapping import error_of, no_tls, not_triton, timed_out, unreachable, untrusted
+from .error_mapping import error_of, no_tls, not_triton, refusal_in, timed_out, unreachable, untrusted
+from .http_answer import HEADER_LENGTH, MalformedAnswerError, read_output
 from .shared_memory import Region, SharedMemory, SharedMemoryError
 
 T = TypeVar("T")
@@ -94,8 +97,7 @@ class TritonTransport:
         tensor = self._module.InferInput(INPUT, list(images.shape), "UINT8")
         tensor.set_data_from_numpy(images)
         wanted = self._module.InferRequestedOutput(OUTPUT)
-        result = await self._send(model, tensor, wanted, request_id, timeout_s)
-        return self._output(result.as_numpy(OUTPUT))
+        return self._output(await self._upscaled(model, tensor, wanted, request_id, timeout_s))
 
     async def close(self) -> None:
         if self._client is not None:
@@ -147,6 +149,13 @@ class TritonTransport:
                 )
             except Exception as error:  # the server is gone, and its mapping with it
                 logger.debug("%s: %s was not unregistered: %s", self.url, name, error)
+
+    async def _upscaled(
+        self, model: str, tensor: Any, wanted: Any, request_id: str, timeout_s: float
+    ) -> NDArray[np.uint8] | None:
+        result = await self._send(model, tensor, wanted, request_id, timeout_s)
+        found: NDArray[np.uint8] | None = result.as_numpy(OUTPUT)
+        return found
 
     async def _send(self, model: str, tensor: Any, wanted: Any, request_id: str, timeout_s: float) -> Any:
         ask = lambda client: client.infer(  # noqa: E731
@@ -209,6 +218,7 @@ class HttpTransport(TritonTransport):
 
         super().__init__(address, credentials, shared_memory, module)
         self._ssl = credentials.ssl_context() if address.tls else None
+        self._session: Any = None
 
     def _make_client(self) -> Any:
         # Every question has its own time limit; the client's would hold for all.
@@ -219,6 +229,37 @@ class HttpTransport(TritonTransport):
             ssl=self._address.tls,
             ssl_context=self._ssl,
         )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+        await super().close()
+
+    async def _upscaled(
+        self, model: str, tensor: Any, wanted: Any, request_id: str, timeout_s: float
+    ) -> NDArray[np.uint8] | None:
+        return await self._ask(lambda _: self._post(model, tensor, wanted, request_id), model, timeout_s)
+
+    async def _post(self, model: str, tensor: Any, wanted: Any, request_id: str) -> NDArray[np.uint8] | None:
+        """tritonclient's request, and its error for a refusal; the answer is read without its copies."""
+        import aiohttp
+        from tritonclient.http import InferenceServerClient
+
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=self._ssl or True)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+        body, length = InferenceServerClient.generate_request_body([tensor], outputs=[wanted], request_id=request_id)
+        scheme = "https" if self._address.tls else "http"
+        url = f"{scheme}://{self._address.host_port}{self._address.path}/v2/models/{quote(model)}/infer"
+        headers = {**self._infer_headers(), HEADER_LENGTH: str(length)}
+        async with self._session.post(url, data=body, headers=headers) as response:
+            if response.status != HTTPStatus.OK:
+                raise error_of(str(response.status), refusal_in(await response.read()), self.url, model)
+            try:
+                return await read_output(response, OUTPUT)
+            except MalformedAnswerError as error:
+                raise not_triton(self.url, str(error)) from error
 
     def _infer_headers(self) -> dict[str, str]:
         # aiohttp asks for compressed answers by default; Triton then spends a second on gzip for each megapixel.

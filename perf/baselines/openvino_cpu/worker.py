@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,9 @@ PACKAGES = ("openvino", "numpy")
 
 def load(command: dict[str, Any]) -> Method:
     """One stream on all cores; `precision` is OpenVINO's hint, f32 or bf16, or int8 for a file that is quantised."""
-    import openvino as ov
+    from edsr_serving.openvino_model import compile_for_cpu
 
-    core = ov.Core()
-    hints: dict[str, Any] = {
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": command["threads"],
-    }
-    if command["precision"] != "int8":
-        hints["INFERENCE_PRECISION_HINT"] = command["precision"]
-    model = core.read_model(command["onnx"])
-    if command["precision"] != "f32":
-        from edsr_serving.openvino_graph import answer_in_integers
-
-        answer_in_integers(model)
-    compiled = core.compile_model(model, "CPU", hints)
+    compiled = compile_for_cpu(Path(command["onnx"]), command["precision"], command["threads"])
     infer = compiled.create_infer_request()
 
     def upscale(picture: Any) -> Any:

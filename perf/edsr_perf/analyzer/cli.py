@@ -53,7 +53,8 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _tell(f"starting a server of {args.model}, {args.precision}")
         with own_server(args.root, args.model, args.precision) as endpoint:
-            data = run_scenario(scenario, tool, endpoint, args.model, _tell)
+            version = args.root / "model_repository" / args.model / "1"
+            data = run_scenario(scenario, tool, endpoint, args.model, _tell, version)
     out = args.out or args.root / RESULTS / f"run-{scenario.name}-{data['model']}-{data['precision']}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(data, indent=1) + "\n", "utf-8")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 import io
 import re
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from .compare import SAME, Change, label_of
+from .scenarios import IN_PROCESS
 
 COLOURS = ("#1f6f8b", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#3c3c3c")
 PARTS = {"compute": "#1f6f8b", "queue": "#edae49", "network": "#8d6a9f", "client": "#d1495b"}
@@ -71,8 +73,8 @@ def figures(entries: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str, st
     if len({e["height"] * e["width"] for e in plot}) > 1:
         yield (
             "Latency by size",
-            "HTTP, one request in flight; the line is the median, the band reaches to p99.",
-            _sizes(plot),
+            "HTTP, one request in flight; the line is the median, the band reaches to p99. Grey: the inference alone.",
+            _sizes(plot, [e for e in entries if e["protocol"] == IN_PROCESS]),
         )
     for size in sorted({(e["height"], e["width"]) for e in entries}):
         ladder = sorted(_ladder(entries, size), key=lambda e: e["concurrency"])
@@ -80,27 +82,30 @@ def figures(entries: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str, st
             name = f"{size[0]}x{size[1]}"
             yield f"Concurrency, {name}", "Answers a second, and how long each took.", _concurrency(ladder)
             if all(e["histogram_ms"] for e in ladder):
-                yield f"How even, {name}", "Every request's latency over the median.", _histograms(ladder)
+                bare = [e for e in entries if e["protocol"] == IN_PROCESS and (e["height"], e["width"]) == size]
+                yield f"How even, {name}", "Every request's latency over the median.", _histograms([*bare, *ladder])
     rates = [e for e in entries if e["request_rate"]]
     if len(rates) > 1:
         yield "Poisson arrivals", "Requests come when they come; latency against their rate.", _rates(rates)
-    yield "Where the time goes", "Means per request, as perf_analyzer and Triton count them.", _split(entries)
+    served = [e for e in entries if e["protocol"] != IN_PROCESS]
+    yield "Where the time goes", "Means per request, as perf_analyzer and the server count them.", _split(served)
 
 
 def _ladder(entries: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> list[Mapping[str, Any]]:
     """The entries of a size that differ in concurrency alone: the longest such row."""
     rows: dict[tuple[str, bool], dict[int, Mapping[str, Any]]] = {}
     for entry in entries:
-        if (entry["height"], entry["width"]) == size and entry["concurrency"]:
+        if (entry["height"], entry["width"]) == size and entry["concurrency"] and entry["protocol"] != IN_PROCESS:
             row = rows.setdefault((entry["protocol"], entry["shared_memory"]), {})
             row[entry["concurrency"]] = entry
     return list(max(rows.values(), key=len, default={}).values())
 
 
-def _sizes(entries: Sequence[Mapping[str, Any]]) -> str:
+def _sizes(entries: Sequence[Mapping[str, Any]], bare: Sequence[Mapping[str, Any]]) -> str:
     figure, axes = _axes()
-    ordered = sorted(entries, key=lambda e: e["height"] * e["width"])
+    ordered, alone = (sorted(each, key=lambda e: e["height"] * e["width"]) for each in (entries, bare))
     px = [e["height"] * e["width"] / 1e6 for e in ordered]
+    axes.plot([e["height"] * e["width"] / 1e6 for e in alone], _latency(alone, "p50"), "o-", color="#999999")
     axes.fill_between(px, _latency(ordered, "p50"), _latency(ordered, "p99"), color=COLOURS[0], alpha=0.2, linewidth=0)
     axes.plot(px, _latency(ordered, "p50"), "o-", color=COLOURS[0])
     for entry, x in zip(ordered, px, strict=True):
@@ -131,12 +136,16 @@ def _histograms(entries: Sequence[Mapping[str, Any]]) -> str:
         axes.bar([edge / middle for edge in edges[:-1]], counts, widths, align="edge", color=COLOURS[0])
         axes.axvline(entry["latency_ms"]["p99"] / middle, color=COLOURS[1], linewidth=1)
         axes.set(
-            title=f"{entry['concurrency']} in flight\np99 = {entry['latency_ms']['p99'] / middle:.2f} x p50",
+            title=f"{_short(entry)}\np99 = {entry['latency_ms']['p99'] / middle:.2f} x p50",
             xlabel="times the median",
             yticks=[],
         )
         axes.title.set_fontsize(9)
     return _svg(figure)
+
+
+def _short(entry: Mapping[str, Any]) -> str:
+    return "no server" if entry["protocol"] == IN_PROCESS else f"{entry['concurrency']} in flight"
 
 
 def _rates(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -203,11 +212,12 @@ def _svg(figure: Any) -> str:
 
 
 def _table(entries: Sequence[Mapping[str, Any]]) -> str:
-    head = ("", "p50 ms", "p95 ms", "p99 ms", "mean ms", "a second", "MP/s", "spread", "requests")
+    head = ("", "p50 ms", "p95 ms", "p99 ms", "mean ms", "p99/p50", "a second", "MP/s", "spread", "requests")
     rows = [
         (
             html.escape(f"{entry['name']}: {label_of(entry)}"),
             *(f"{entry['latency_ms'][name]:.1f}" for name in ("p50", "p95", "p99", "mean")),
+            f"{statistics.median(entry['window_p99_over_p50']):.2f}" if "window_p99_over_p50" in entry else "",
             f"{entry['throughput_per_s']:.1f}",
             f"{entry['megapixels_per_s']:.3f}",
             f"{entry['spread']:.1%}",

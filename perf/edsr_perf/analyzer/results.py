@@ -34,6 +34,7 @@ def measurement(load: Load, windows: Sequence[Window], metrics: Mapping[str, flo
         "megapixels_per_s": round(_median(w.throughput for w in windows) * load.pixels / 1e6, 4),
         "latency_ms": {key: round(value, 3) for key, value in sorted(middle.items())},
         "window_p50_ms": [round(value, 3) for value in medians],
+        "window_p99_over_p50": [round(window.latency["p99"] / window.latency["p50"], 3) for window in windows],
         "spread": round((max(medians) - min(medians)) / statistics.median(medians), 4),
         "split_ms": {key: round(value, 3) for key, value in split_of(windows, metrics).items()},
         "histogram_ms": histogram(times),

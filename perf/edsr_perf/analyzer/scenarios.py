@@ -15,7 +15,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PROTOCOLS = ("http", "grpc")
+IN_PROCESS = "in-process"
+PROTOCOLS = ("http", "grpc", IN_PROCESS)
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Load:
     Attributes:
         name: of its group in the scenario.
         height, width: LR pixels.
-        protocol: "http" or "grpc".
+        protocol: "http", "grpc", or "in-process": the inference alone, one after the other, without a server.
         shared_memory: whether pictures go through system shared memory.
         concurrency: requests in flight all the time; 0 with `request_rate`.
         request_rate: requests a second, Poisson distributed; 0 with `concurrency`.
@@ -119,7 +120,9 @@ def _loads(table: Mapping[str, Any], name: str) -> Iterator[Load]:
         raise ScenarioError(f"{where} needs either concurrency or request_rate.")
     protocols = table.get("protocols", ["http"])
     if not set(protocols) <= set(PROTOCOLS):
-        raise ScenarioError(f"{where}: protocols are {' and '.join(PROTOCOLS)}, not {protocols}.")
+        raise ScenarioError(f"{where}: protocols are {', '.join(PROTOCOLS)}, not {protocols}.")
+    if IN_PROCESS in protocols and (len(protocols) > 1 or table.get("concurrency") != [1] or "shared_memory" in table):
+        raise ScenarioError(f"{where}: {IN_PROCESS} stands in a table of its own, with concurrency = [1].")
     requests = _whole(table.get("requests", 50), where)
     for size in table["sizes"]:
         if not isinstance(size, list) or len(size) != 2:

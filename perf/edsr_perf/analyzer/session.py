@@ -16,8 +16,9 @@ from edsr_client import ModelInfo, Upscaler
 from ..machine import machine
 from ..tiled import measure_tiled
 from . import metrics, results
-from .runner import run_window
-from .scenarios import Scenario
+from .in_process import InProcess
+from .runner import Window, run_window
+from .scenarios import IN_PROCESS, Load, Scenario
 from .tool import VERSION
 
 
@@ -52,12 +53,21 @@ def own_server(root: Path, model: str, precision: str) -> Iterator[Endpoint]:
 
 
 def run_scenario(
-    scenario: Scenario, tool: Sequence[str], endpoint: Endpoint, model: str | None, tell: Callable[[str], None]
+    scenario: Scenario,
+    tool: Sequence[str],
+    endpoint: Endpoint,
+    model: str | None,
+    tell: Callable[[str], None],
+    version: Path | None = None,
 ) -> dict[str, Any]:
     """Measure everything, and return the content of a file of results.
 
     The windows of all loads alternate: first one of each, then the next of each. What the machine does meanwhile then
     falls on all alike.
+
+    Args:
+        version: the folder model_repository/MODEL/1 of what is served, if this machine serves it: what is measured
+            in-process is left out without.
 
     Raises:
         EdsrError: the server cannot be used.
@@ -66,23 +76,35 @@ def run_scenario(
     started = time.monotonic()
     with Upscaler(endpoint.http, model=model) as upscaler:
         info = upscaler.model_info()
-        windows: dict[int, list[Any]] = {index: [] for index in range(len(scenario.loads))}
+        loads = [load for load in scenario.loads if version or load.protocol != IN_PROCESS]
+        bare = version and any(load.protocol == IN_PROCESS for load in loads)
+        local = InProcess(version, info.inference_precision) if version and bare else None
+        windows: dict[int, list[Window]] = {index: [] for index in range(len(loads))}
         counters: dict[int, dict[str, float]] = {}
-        for height, width in sorted({(load.height, load.width) for load in scenario.loads}):
+        for height, width in sorted({(load.height, load.width) for load in loads}):
             upscaler.upscale(np.zeros((height, width, 3), np.uint8))  # the server prepares each shape once
         for number in range(scenario.windows):
-            for index, load in enumerate(scenario.loads):
-                before = metrics.read_metrics(endpoint.metrics, info.name) if endpoint.metrics else {}
-                window = run_window(tool, load, info.name, endpoint.of(load.protocol), info.scale)
-                after = metrics.read_metrics(endpoint.metrics, info.name) if endpoint.metrics else {}
-                counters[index] = metrics.difference(before, after)
+            for index, load in enumerate(loads):
+                if load.protocol == IN_PROCESS and local:
+                    window, counters[index] = local.window(load), {}
+                else:
+                    window, counters[index] = _served(tool, load, endpoint, info)
                 windows[index].append(window)
                 tell(
                     f"[{number + 1}/{scenario.windows}] {load.name}: {load.label}: "
                     f"p50 {window.latency['p50']:.1f} ms, p99 {window.latency['p99']:.1f} ms"
                 )
         tiled = [_tiled(upscaler, each.name, each.side, each.rounds, tell) for each in scenario.tiled]
-    return _content(scenario, info, endpoint, windows, counters, tiled, time.monotonic() - started)
+    measured = [results.measurement(load, windows[index], counters[index]) for index, load in enumerate(loads)]
+    return _content(scenario, info, endpoint, measured, tiled, time.monotonic() - started)
+
+
+def _served(tool: Sequence[str], load: Load, endpoint: Endpoint, info: ModelInfo) -> tuple[Window, dict[str, float]]:
+    """A window, and how far the server's counters grew in it."""
+    before = metrics.read_metrics(endpoint.metrics, info.name) if endpoint.metrics else {}
+    window = run_window(tool, load, info.name, endpoint.of(load.protocol), info.scale)
+    after = metrics.read_metrics(endpoint.metrics, info.name) if endpoint.metrics else {}
+    return window, metrics.difference(before, after)
 
 
 def _tiled(upscaler: Upscaler, name: str, side: int, rounds: int, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -95,12 +117,10 @@ def _content(
     scenario: Scenario,
     info: ModelInfo,
     endpoint: Endpoint,
-    windows: dict[int, list[Any]],
-    counters: dict[int, dict[str, float]],
+    measured: list[dict[str, Any]],
     tiled: list[dict[str, Any]],
     seconds: float,
 ) -> dict[str, Any]:
-    measured = [results.measurement(load, windows[index], counters[index]) for index, load in enumerate(scenario.loads)]
     content = {
         "format": results.FORMAT,
         "scenario": scenario.name,

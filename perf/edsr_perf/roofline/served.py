@@ -20,13 +20,9 @@ def served(folder: Path, precision: str, shapes: list[tuple[int, int]], threads:
         threads: of the inference.
         flop_per_px: operations per LR pixel.
     """
-    import openvino as ov
+    from edsr_serving.openvino_model import compile_for_cpu
 
-    hints: dict[str, Any] = {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    if precision != INT8:
-        hints["INFERENCE_PRECISION_HINT"] = precision
-    core = ov.Core()
-    infer = core.compile_model(core.read_model(file_of(folder, precision)), "CPU", hints).create_infer_request()
+    infer = compile_for_cpu(file_of(folder, precision), precision, threads).create_infer_request()
     found = []
     for height, width in shapes:
         picture = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)

@@ -12,15 +12,11 @@ from typing import Any
 import openvino as ov
 import triton_python_backend_utils as pb_utils
 from edsr_serving.limits import Limits
-from edsr_serving.openvino_graph import answer_in_integers
+from edsr_serving.openvino_model import compile_for_cpu
 from edsr_serving.queue_metrics import QueueMetrics
 from edsr_serving.request_queue import DEFAULT_SIZE, RequestQueue
 from edsr_serving.requests_log import log_request
 from edsr_serving.tensors import INPUT, array_of, tensor_of
-
-# OpenVINO keeps compiled kernels for every shape it has seen, 5,000 by default: a gigabyte after 1,000 picture sizes.
-# A shape takes about one kernel per convolution; this holds a handful of shapes.
-CACHED_KERNELS = 400
 
 
 class TritonPythonModel:
@@ -41,17 +37,9 @@ class TritonPythonModel:
         self._limits = Limits.of(parameters)
         path = Path(args["model_repository"]) / args["model_version"] / config["default_model_filename"]
         instances = sum(group["count"] for group in config["instance_group"])
-        hints = {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "CPU_RUNTIME_CACHE_CAPACITY": CACHED_KERNELS}
-        if "cpus" in parameters:
-            hints["INFERENCE_NUM_THREADS"] = max(1, int(parameters["cpus"]) // instances)
+        threads = max(1, int(parameters["cpus"]) // instances) if "cpus" in parameters else None
         wanted = parameters.get("inference_precision", "")
-        if wanted not in ("", "int8"):
-            hints["INFERENCE_PRECISION_HINT"] = wanted
-        core = ov.Core()
-        model = core.read_model(path)
-        if wanted != "f32":  # which is the reference, and left as it is
-            answer_in_integers(model)
-        self._compiled = core.compile_model(model, "CPU", hints)
+        self._compiled = compile_for_cpu(path, wanted, threads)
         self._infer = self._compiled.create_infer_request()
         precision = wanted or self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         threads = self._compiled.get_property("INFERENCE_NUM_THREADS")
