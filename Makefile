@@ -28,7 +28,7 @@ need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) G
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo perf perf-compare gpus plan sizing engines verify
-.PHONY: perf-baselines roofline perf-gpu
+.PHONY: perf-baselines roofline perf-gpu int8-layers scaling
 # What others depend on, not for users.
 .PHONY : known-gpu
 .PHONY: serve start stop status image engines-container up down clean
@@ -43,7 +43,7 @@ $(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): about a minute and 3.5 GB"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable './client[grpc,heif]' --editable '.[conversion,engines,serving,serving-gpu,perf,demo,dev]'
+		--editable './client[grpc,heif,gigapixel,video]' --editable '.[conversion,engines,serving,serving-gpu,perf,demo,dev]'
 	@# We run pytriton's tritonserver directly: its Python dependencies are not needed and rule out numpy 2.
 	@# The stubs would bring the whole of TensorRT, which is not needed for types.
 	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
@@ -94,6 +94,12 @@ perf-baselines: onnx ## Our server against Flask, OpenCV, ONNX Runtime, OpenVINO
 roofline: onnx ## The physical limit here and what is reached (MODEL= SHAPES=); GPU=t4|all: of cards
 	@$(PY) -m edsr_perf roofline $(addprefix --model ,$(MODEL)) $(addprefix --shapes ,$(SHAPES)) \
 		$(if $(GPU),$(if $(filter all,$(GPU)),--all,--gpu "$(GPU)"))
+
+int8-layers: onnx ## What each convolution costs in 8 bits (MODEL=); renders docs/int8-layers.svg
+	@$(PY) -m edsr_perf int8-layers $(addprefix --model ,$(MODEL))
+
+scaling: setup ## Time against pixels on a running server, 64x64 to 8192x8192 (URL=); renders docs/scaling.svg
+	@$(PY) -m edsr_perf scaling $(addprefix --url ,$(URL))
 
 perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL=); fails where there is none
 	@$(PY) -m edsr_perf gpu $(addprefix --model ,$(MODEL))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import halo_page, int8_layers
+from . import halo_page, int8_layers, scaling
 from .analyzer import cli as analyzer
 from .baselines import cli as baselines
 from .gpu import cli as gpu
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet.set_defaults(run=_contact_sheet)
     analyzer.add_commands(commands)
     int8_layers.add_command(commands)
+    scaling.add_command(commands)
     baselines.add_command(commands)
     roofline.add_command(commands)
     gpu.add_command(commands)
