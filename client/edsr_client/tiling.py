@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Shape = tuple[int, int]
 Slices = tuple[slice, slice]
+# Of the sides of tiles. On a CPU with AMX widths like 502 or 1039 take up to twice the time per pixel of 512 or 1040;
+# tensor cores like whole blocks, too.
+ALIGNMENT_PX = 16
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,20 @@ def cut(picture: Shape, limits: TileLimits, halo_px: int) -> Grid:
             f"a halo of {halo_px} pixels needs tiles of more than {2 * halo_px} on each side, at most "
             f"{limits.max_px:,} pixels are allowed; take a larger tile or a smaller halo"
         )
-    return min(candidates, key=lambda grid: (grid.sent_px, len(grid)))
+    return _aligned(min(candidates, key=lambda grid: (grid.sent_px, len(grid))), limits)
+
+
+def _aligned(grid: Grid, limits: TileLimits) -> Grid:
+    """As many tiles, with sides that are multiples of ALIGNMENT_PX where picture and limits have room for it."""
+    height, width = (
+        aligned if (aligned := -(-side // ALIGNMENT_PX) * ALIGNMENT_PX) <= length else side
+        for side, length in zip(grid.shape, grid.picture, strict=True)
+    )
+    # The width comes first: it is what kernels are blocked along.
+    for shape in ((height, width), (grid.shape[0], width), (height, grid.shape[1])):
+        if limits.takes(*shape):
+            return replace(grid, shape=shape)
+    return grid
 
 
 def _boxes(picture: Shape, limits: TileLimits, halo_px: int) -> Sequence[Shape]:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from edsr_client.tiling import Grid, TileLimits, cut
+from edsr_client.tiling import ALIGNMENT_PX, Grid, TileLimits, cut
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -114,9 +114,16 @@ def test_profiles_of_an_engine_are_kept() -> None:
     assert any(grid.shape[0] <= h and grid.shape[1] <= w for h, w in shapes)
 
 
-def test_all_tiles_are_as_small_as_their_number_allows() -> None:
+def test_all_tiles_are_as_small_as_their_number_and_whole_blocks_allow() -> None:
     grid = cut((1000, 100), TileLimits(10**6, ((600, 600),)), 50)
-    assert (grid.rows, grid.shape) == (2, (550, 100))
+    assert (grid.rows, grid.shape) == (2, (560, 100))  # 550, and 100 is the picture's own width
+
+
+def test_sides_are_whole_blocks_where_there_is_room_for_them() -> None:
+    grid = cut((6144, 6144), TileLimits(1152 * 1152), 9)
+    assert grid.shape[0] % ALIGNMENT_PX == grid.shape[1] % ALIGNMENT_PX == 0
+    assert grid.shape[0] * grid.shape[1] <= 1152 * 1152
+    assert cut((300, 300), TileLimits(10**6, ((103, 103),)), 1).shape == (102, 102)  # 112 would be over the limit
 
 
 @pytest.mark.parametrize(

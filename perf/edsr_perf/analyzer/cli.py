@@ -41,6 +41,7 @@ def add_commands(commands: Any) -> None:
     compared.add_argument("a", type=Path, metavar="A", help="before")
     compared.add_argument("b", type=Path, metavar="B", help="after")
     compared.add_argument("--html", type=Path, help="write a page, too")
+    compared.add_argument("--svg", type=Path, help="write a plot of the latencies of all requests, too")
     compared.set_defaults(run=reported(_compare))
 
 
@@ -91,6 +92,9 @@ def _compare(args: argparse.Namespace) -> int:
     if args.html:
         args.html.write_text(report.comparison_page(a, b, changes), "utf-8")
         print(f"wrote {args.html}")
+    if args.svg:
+        args.svg.write_text(report.how_even(a, b), "utf-8")
+        print(f"wrote {args.svg}")
     worse = sum(change.verdict == WORSE for change in changes)
     print(f"{worse} of {len(changes)} slower beyond the noise")
     return REGRESSION if worse else 0

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from .compare import SAME, Change, label_of
+from .results import key_of
 from .scenarios import IN_PROCESS
 
 COLOURS = ("#1f6f8b", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#3c3c3c")
@@ -60,6 +61,7 @@ def comparison_page(a: Mapping[str, Any], b: Mapping[str, Any], changes: Sequenc
         "<h1>Two runs</h1>",
         f"<p>A: {_where(a)}<br>B: {_where(b)}</p>",
         f"<figure>{_ratios(changes)}</figure>",
+        f"<figure>{how_even(a, b)}</figure>",
         _html_table(head, rows),
         "<p class=note>Noise: what the medians of the windows of both runs differ by among themselves, at least 5%. A "
         "ratio beyond it is called better or worse.</p>",
@@ -146,6 +148,30 @@ def _histograms(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def _short(entry: Mapping[str, Any]) -> str:
     return "no server" if entry["protocol"] == IN_PROCESS else f"{entry['concurrency']} in flight"
+
+
+def how_even(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+    """SVG: the latencies of all requests of two runs, one plot for each measurement that has them in both; "" if none.
+
+    Dotted lines are the 99th percentiles. The counts are logarithmic: a tail is a few requests in thousands.
+    """
+    after = {key_of(entry): entry for entry in b["measurements"] if entry["histogram_ms"]}
+    pairs = [
+        (entry, after[key_of(entry)]) for entry in a["measurements"] if entry["histogram_ms"] and key_of(entry) in after
+    ]
+    if not pairs:
+        return ""
+    figure, all_axes = _axes(len(pairs), 2.8)
+    for axes, pair in zip(all_axes if len(pairs) > 1 else [all_axes], pairs, strict=True):
+        for entry, colour, name in zip(pair, (COLOURS[1], COLOURS[0]), "AB", strict=True):
+            edges, counts = entry["histogram_ms"]["edges"], entry["histogram_ms"]["counts"]
+            axes.stairs(counts, edges, color=colour, fill=True, alpha=0.5)
+            axes.axvline(entry["latency_ms"]["p99"], color=colour, linestyle=":", label=f"{name}: p99")
+        axes.set(title=_short(pair[0]), xlabel="ms", yscale="log", ylim=(0.7, None))
+        axes.title.set_fontsize(9)
+    (all_axes if len(pairs) == 1 else all_axes[0]).set_ylabel("requests")
+    (all_axes if len(pairs) == 1 else all_axes[-1]).legend(frameon=False, fontsize=8)
+    return _svg(figure)
 
 
 def _rates(entries: Sequence[Mapping[str, Any]]) -> str:
