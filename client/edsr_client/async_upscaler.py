@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from . import files
 from .addresses import addresses
 from .errors import EdsrError
 from .files import FileResult, Finishing
+from .many import in_order
 from .model_info import ModelInfo
 from .pictures.alpha import Array
 from .pictures.decode import DEFAULT_MAX_PIXELS, Picture, decode
@@ -32,6 +35,8 @@ from .transports import Credentials, Transport, connect
 Halo = int | Literal["exact"]
 # Called with the tiles that are done and those there are in all.
 Progress = Callable[[int, int], None]
+FilePair = tuple[str | Path, str | Path | None]
+T = TypeVar("T")
 MAX_TIMEOUT_S = 86_400.0
 logger = logging.getLogger("edsr_client")
 
@@ -169,6 +174,81 @@ class AsyncUpscaler:
             frames.append(await self.upscale(frame, tile=tile, halo=halo, progress=progress))
         return picture.with_frames(frames)
 
+    def upscale_many(
+        self,
+        images: Iterable[Array] | AsyncIterable[Array],
+        *,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        in_flight: int | None = None,
+        return_errors: bool = False,
+    ) -> AsyncGenerator[NDArray[Any] | EdsrError, None]:
+        """Upscale images as they come, several at a time; results in their order.
+
+        An image is taken only when a result has been: a producer is never far ahead of the consumer. Whoever stops
+        early leaves nothing running (`aclose()`, or contextlib.aclosing).
+
+        Args:
+            images: arrays as `upscale` takes them; an iterable, whose `next` is called in a thread, or an async one.
+            tile, halo: as for `upscale`.
+            in_flight: images that are worked on or wait to be taken; None for what keeps the servers busy.
+            return_errors: yield the EdsrError in the place of a result that cannot be had, and go on.
+
+        Raises:
+            EdsrError: as `upscale`, unless it is returned. What was in flight is cancelled.
+            ValueError: a malformed argument.
+        """
+        check_tiling(tile, halo)
+        work = partial(self.upscale, tile=tile, halo=halo)
+        return self._many(images, work, in_flight, return_errors)
+
+    def upscale_files(
+        self,
+        files: Iterable[FilePair] | AsyncIterable[FilePair],
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        overwrite: bool = False,
+        in_flight: int | None = None,
+        return_errors: bool = False,
+    ) -> AsyncGenerator[FileResult | EdsrError, None]:
+        """Upscale picture files as they come: `upscale_file` for (source, target) after (source, target).
+
+        A target may be None, or a folder. For whole folders, and runs that go on where they were interrupted, see
+        edsr_client.batch.
+
+        Args, Raises:
+            as `upscale_file` and `upscale_many`.
+        """
+        check_tiling(tile, halo)
+
+        async def work(pair: FilePair) -> FileResult:
+            return await self.upscale_file(
+                pair[0],
+                pair[1],
+                finishing=finishing,
+                tile=tile,
+                halo=halo,
+                max_pixels=max_pixels,
+                overwrite=overwrite,
+            )
+
+        return self._many(files, work, in_flight, return_errors)
+
+    async def _many(
+        self, inputs: Any, work: Callable[[Any], Awaitable[T]], in_flight: int | None, return_errors: bool
+    ) -> AsyncGenerator[T | EdsrError, None]:
+        if in_flight is not None and not _is_number(in_flight, 1):
+            raise ValueError(f"in_flight must be at least 1, not {in_flight!r}")
+        if in_flight is None:
+            await self._servers.model()
+            in_flight = self._servers.slots + 1
+        async with aclosing(in_order(inputs, work, in_flight, return_errors)) as results:
+            async for result in results:
+                yield result
+
     async def upscale_file(
         self,
         src: str | Path,
@@ -229,6 +309,7 @@ class AsyncUpscaler:
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
+        name: str = "the picture",
     ) -> tuple[bytes, FileResult]:
         """Upscale the content of a picture file into that of another: `upscale_file` without files.
 
@@ -236,13 +317,14 @@ class AsyncUpscaler:
             data: content of a picture file.
             finishing: its `format` is "png" by default, "webp" for animations.
             tile, halo, max_pixels, frame, progress: as for `upscale_file`.
+            name: of the picture, for messages.
 
         Raises:
             BadImageError, OutputError, ServerError: as `upscale_file`.
         """
         check_tiling(tile, halo)
         finishing, started = finishing or Finishing(), time.monotonic()
-        picture = await asyncio.to_thread(decode, data, "the picture", max_pixels, frame)
+        picture = await asyncio.to_thread(decode, data, name, max_pixels, frame)
         format_ = format_named(finishing.format or ("webp" if picture.is_animation else "png"))
         content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
         return content, replace(result, seconds=round(time.monotonic() - started, 3))

@@ -5,6 +5,7 @@ EdsrError
 |   +-- ImageTooLargeError  more pixels than the caller allows
 +-- OutputError             the result cannot be encoded or written
 |   +-- OutputExistsError   a file that the caller did not name is in its place
+|   +-- OutputBusyError     another run writes there
 +-- ServerError             the server, or the way to it
     +-- ServerUnreachableError  nothing answers at that address, or the connection was lost
     |   +-- NotTritonError      something answers, but not Triton
@@ -48,6 +49,10 @@ class OutputExistsError(OutputError):
     """There is a file of the name that was made up for the output. Name one, or allow overwriting."""
 
     exit_code = 2
+
+
+class OutputBusyError(OutputError):
+    """Another run writes to that folder."""
 
 
 class ServerError(EdsrError):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import stat
-import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from .pictures.encode import check_fits, encode
 from .pictures.formats import FORMATS, Format, check_available, format_named, format_of
 from .pictures.metadata import Metadata, corrected
 from .pictures.resample import final_size, resize
+from .staged import Staged
 
 MAX_SCALE = 16.0
 
@@ -200,18 +198,4 @@ def _write(path: Path, content: bytes) -> None:
         with path.open("wb") as file:
             file.write(content)
         return
-    path = Path(os.path.realpath(path))
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-    partial = path.parent / f".edsr-{uuid.uuid4().hex}.part"
-    try:
-        with partial.open("xb") as file:  # the umask makes the mode of a new file
-            if mode is not None:
-                partial.chmod(mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
+    Staged(path, content).commit()

@@ -313,6 +313,8 @@ async def _while_alive(request: Coroutine[Any, Any, T], transport: Transport) ->
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # looked at, also where a cancellation of ours came at the same moment
 
 
 def _mismatch(model: ModelInfo, other: ModelInfo) -> str:

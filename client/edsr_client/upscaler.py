@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from .async_upscaler import AsyncUpscaler, Halo, Progress
+from .async_upscaler import AsyncUpscaler, FilePair, Halo, Progress
+from .errors import EdsrError
 from .files import FileResult, Finishing
+from .many import END
 from .model_info import ModelInfo
 from .pictures.alpha import Array
 from .pictures.decode import DEFAULT_MAX_PIXELS, Picture
@@ -155,6 +157,7 @@ class Upscaler:
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
+        name: str = "the picture",
     ) -> tuple[bytes, FileResult]:
         """See AsyncUpscaler.upscale_bytes."""
         return self._thread.run(
@@ -166,8 +169,47 @@ class Upscaler:
                 max_pixels=max_pixels,
                 frame=frame,
                 progress=progress,
+                name=name,
             )
         )
+
+    def upscale_many(
+        self,
+        images: Iterable[Array],
+        *,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        in_flight: int | None = None,
+        return_errors: bool = False,
+    ) -> Iterator[NDArray[Any] | EdsrError]:
+        """See AsyncUpscaler.upscale_many. `images` is iterated in another thread."""
+        many = self._async.upscale_many(images, tile=tile, halo=halo, in_flight=in_flight, return_errors=return_errors)
+        return self._thread.iterate(many)
+
+    def upscale_files(
+        self,
+        files: Iterable[FilePair],
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        overwrite: bool = False,
+        in_flight: int | None = None,
+        return_errors: bool = False,
+    ) -> Iterator[FileResult | EdsrError]:
+        """See AsyncUpscaler.upscale_files. `files` is iterated in another thread."""
+        many = self._async.upscale_files(
+            files,
+            finishing=finishing,
+            tile=tile,
+            halo=halo,
+            max_pixels=max_pixels,
+            overwrite=overwrite,
+            in_flight=in_flight,
+            return_errors=return_errors,
+        )
+        return self._thread.iterate(many)
 
 
 class _LoopThread:
@@ -197,6 +239,14 @@ class _LoopThread:
                 future.cancel()
             raise
 
+    def iterate(self, results: AsyncIterator[T]) -> Iterator[T]:
+        """What an asynchronous generator yields; when the caller stops, it is closed."""
+        try:
+            while (result := self.run(_step(results))) is not END:
+                yield result
+        finally:
+            self.run(_close_generator(results))
+
     def close(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the last work and end the thread; without a thread nothing was opened."""
         with self._lock:
@@ -218,6 +268,18 @@ class _LoopThread:
                 self._thread = threading.Thread(target=self._loop.run_forever, name="edsr-client", daemon=True)
                 self._thread.start()
             return self._loop
+
+
+async def _step(results: AsyncIterator[T]) -> T:
+    try:
+        return await anext(results)
+    except StopAsyncIteration:
+        end: T = END
+        return end
+
+
+async def _close_generator(results: Any) -> None:
+    await results.aclose()
 
 
 async def _end(work: Coroutine[Any, Any, None]) -> None:

@@ -14,7 +14,7 @@ from ..async_upscaler import check_tiling
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import ALIASES, FORMATS
 from ..retrying import RetryPolicy
-from . import doctor, info, upscale
+from . import batch, doctor, info, upscale
 from .connection import TOKEN_VARIABLE, URL_VARIABLE
 
 EXAMPLES = """\
@@ -23,24 +23,37 @@ examples:
   edsr upscale scan.tif out.tif --url a:8000,b:8000
   edsr upscale in.png out.webp --quality 90 --max-side 4096 --url gpu-box:8001 --protocol grpc
   edsr upscale - - --format jpeg < in.jpg > out.jpg
+  edsr batch scans/ out/ --recursive --format webp
   edsr info --json
   edsr doctor
   eval "$(edsr completion bash)"
 
 exit codes: 0 done, 2 wrong usage, 3 bad picture, 4 cannot write, 5 server unreachable or too slow, 6 not ready or busy,
-7 no such model, 8 request refused, 9 access denied, 130 interrupted, 143 terminated
+7 no such model, 8 request refused, 9 access denied, 10 some pictures of a batch failed, 130 interrupted, 143 terminated
+"""
+
+BATCH_EXAMPLES = """\
+Results that are there are left, so the same command goes on where it was interrupted. OUT/edsr-manifest.jsonl holds a
+line for every picture. One that cannot be read does not stop the others; the exit code is then 10.
+
+examples:
+  edsr batch scans/ out/ --recursive --format webp
+  edsr batch 'scans/**/*.tif' out/ --url a:8000,b:8000
+  find scans -name '*.jpg' -print0 | edsr batch --from-file - out/
 """
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments of a command; ends the process on wrong usage, with exit code 2.
 
-    argparse gives up on `IN --option value OUT`: an optional argument that comes after an option.
+    argparse gives up on `IN --option value OUT`: an argument that comes after an option.
     """
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
     if len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-")) and getattr(args, "dst", "") is None:
         args.dst, rest = rest[0], []
+    if hasattr(args, "paths") and not any(name.startswith("-") for name in rest):
+        args.paths, rest = [*args.paths, *rest], []
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return args
@@ -60,6 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     server = _server_options()
     commands = parser.add_subparsers(required=True, metavar="command")
     _upscale_command(commands, [server, common])
+    _batch_command(commands, [server, common])
     asked = commands.add_parser(
         "info", parents=[server, common], help="which servers, model, weights, precision and limits"
     )
@@ -116,13 +130,63 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
         nargs="?",
         help="a file or folder, or - for standard output (default: IN_x3.png beside IN)",
     ).complete = shtab.FILE
+    output = _result_options(parser, "by the name of OUT")
+    output.add_argument("--overwrite", action="store_true", help="replace IN_x3.png; an OUT that is named always is")
+    output.add_argument("--json", action="store_true", help="describe the result, or the error, as JSON")
+    output.add_argument("-q", "--quiet", action="store_true", help="no progress, no result line")
+    tiles = _tile_options(parser)
+    tiles.add_argument("--frame", type=int, metavar="N", help="take this frame or page, from 0")
+    parser.set_defaults(run=upscale.run)
+
+
+def _batch_command(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "batch",
+        parents=parents,
+        help="upscale folders of pictures; goes on where it was interrupted",
+        epilog=BATCH_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths",
+        metavar="IN ... OUT",
+        nargs="+",
+        help="folders, pictures or patterns (in quotes), and the folder of the results, last",
+    ).complete = shtab.FILE
+    parser.add_argument(
+        "--from-file",
+        metavar="LIST",
+        help="names of more pictures, one in a line, or with null characters; - for stdin",
+    ).complete = shtab.FILE
+    parser.add_argument("-r", "--recursive", action="store_true", help="look into folders of folders, keep their tree")
+    parser.add_argument("--follow-links", action="store_true", help="look into folders that are linked to")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="say what there is to do, and about how long")
+    parser.add_argument("--jobs", type=int, metavar="N", help="pictures at a time (default: suits the servers)")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="wait so long for lost servers (default: %(default)g)",
+    )
+    output = _result_options(parser, "png")
+    what = output.add_mutually_exclusive_group()
+    what.add_argument("--skip-existing", action="store_true", help="leave results that are there (the default)")
+    what.add_argument("--overwrite", action="store_true", help="make results that are there anew")
+    output.add_argument("--json", action="store_true", help="a line of JSON for every picture, and a summary")
+    output.add_argument("-q", "--quiet", action="store_true", help="no progress, no summary")
+    _tile_options(parser)
+    parser.set_defaults(run=batch.run)
+
+
+def _result_options(parser: argparse.ArgumentParser, default_format: str) -> Any:
     output = parser.add_argument_group("result")
     output.add_argument(
         "--format",
         type=lambda name: name.lower().lstrip("."),
         choices=(*FORMATS, *ALIASES),
         metavar="NAME",
-        help=f"{', '.join(FORMATS)} (default: by the name of OUT)",
+        help=f"{', '.join(FORMATS)} (default: {default_format})",
     )
     defaults = ", ".join(f"{name.upper()} {format_.quality}" for name, format_ in FORMATS.items() if format_.quality)
     output.add_argument(
@@ -131,9 +195,10 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
     output.add_argument("--scale", type=float, help="final size against the input's (default: the model's)")
     output.add_argument("--max-side", type=int, metavar="PX", help="longest side of the result")
     output.add_argument("--strip-metadata", action="store_true", help="drop EXIF, XMP, ICC profile, resolution, texts")
-    output.add_argument("--overwrite", action="store_true", help="replace IN_x3.png; an OUT that is named always is")
-    output.add_argument("--json", action="store_true", help="describe the result, or the error, as JSON")
-    output.add_argument("-q", "--quiet", action="store_true", help="no progress, no result line")
+    return output
+
+
+def _tile_options(parser: argparse.ArgumentParser) -> Any:
     tiles = parser.add_argument_group("tiles and limits")
     tiles.add_argument(
         "--tile", type=_tile, metavar="N|HxW", help="largest tile in pixels (default: what the server says)"
@@ -147,8 +212,7 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
     tiles.add_argument(
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures (%(default)s)"
     )
-    tiles.add_argument("--frame", type=int, metavar="N", help="take this frame or page, from 0")
-    parser.set_defaults(run=upscale.run)
+    return tiles
 
 
 def _tile(text: str) -> int | tuple[int, int]:

@@ -1,15 +1,20 @@
-"""Progress in tiles: a bar on a terminal, a line now and then elsewhere."""
+"""Progress: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
 
+from ..batch import Summary
+
 LINE_EVERY_S = 10.0
+BATCH_LINE_EVERY_S = 60.0
 
 
 class TileProgress:
@@ -44,3 +49,68 @@ class TileProgress:
         if time.monotonic() >= self._next_line and done < total:
             self._next_line = time.monotonic() + LINE_EVERY_S
             print(f"{self._label}: {done} of {total} tiles", file=sys.stderr, flush=True)
+
+
+class BatchProgress:
+    """Pictures of a run. `count` says how many there are; it runs in a thread beside the work."""
+
+    def __init__(self, count: Callable[[], int], summary: Summary, quiet: bool = False) -> None:
+        self._summary, self._quiet, self._count = summary, quiet, count
+        self._total: int | None = None
+        self._bar: Any = None
+        self._started = time.monotonic()
+        self._next_line = self._started + BATCH_LINE_EVERY_S
+
+    def __enter__(self) -> BatchProgress:
+        if not self._quiet:
+            threading.Thread(target=self._counted, name="count", daemon=True).start()
+            if sys.stderr.isatty():
+                self._bar = tqdm(unit=" pictures", dynamic_ncols=True, leave=False, smoothing=0.05)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def say(self, line: str) -> None:
+        """A line on standard error, above the bar. Names that are not text are shown with what they are made of."""
+        line = line.encode("utf-8", "backslashreplace").decode("utf-8")
+        tqdm.write(line, file=sys.stderr)
+
+    def update(self) -> None:
+        """Show how far it is."""
+        seen, took = self._summary.seen, time.monotonic() - self._started
+        rate = f"{self._summary.megapixels / took:.2f} MP/s" if took else ""
+        failed = f", {self._summary.failed:,} failed" if self._summary.failed else ""
+        if self._bar is not None:
+            skipped = self._summary.done_before + self._summary.there_already
+            self._bar.total, self._bar.initial = self._total, skipped  # what is skipped says nothing of the time left
+            self._bar.set_postfix_str(rate + failed, refresh=False)
+            self._bar.update(seen - self._bar.n)
+        elif not self._quiet and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + BATCH_LINE_EVERY_S
+            of = f" of {self._total:,}" if self._total is not None else ""
+            done = self._summary.made + self._summary.failed
+            left = (self._total - seen) * took / done if self._total is not None and done else None
+            time_left = f", {duration(left)} left" if left is not None else ""
+            print(f"{seen:,}{of} pictures, {rate}{failed}{time_left}", file=sys.stderr, flush=True)
+
+    def _counted(self) -> None:
+        self._total = self._count()
+
+
+def duration(seconds: float) -> str:
+    """For people: 42 s, 3 min 20 s, 5 h 12 min, 3 days 4 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86_400
+    if minutes < 60:
+        return f"{int(minutes)} min {int(seconds % 60)} s"
+    if hours < 24:
+        return f"{int(hours)} h {int(minutes % 60)} min"
+    return f"{int(days)} days {int(hours % 24)} h"

@@ -92,6 +92,19 @@ def decode(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS, frame: 
         return _decode(image, data, name, max_pixels, frame)
 
 
+def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
+    """The pixels of a picture file's first frame, as it claims; without decoding it.
+
+    Raises:
+        BadImageError, ImageTooLargeError: as `decode`, as far as its header tells.
+    """
+    if not data:
+        raise BadImageError(f"{name} is empty.")
+    register_plugins()
+    with _damage_is_bad_image(name), _open(data, name, max_pixels) as image:
+        return int(image.width) * int(image.height)
+
+
 @contextlib.contextmanager
 def _damage_is_bad_image(name: str) -> Iterator[None]:
     """Decoders of broken files raise anything, from SyntaxError to struct.error."""

@@ -1,0 +1,194 @@
+"""Which pictures a run takes, and where their results go: a walk that holds one folder at a time.
+
+What comes from a folder keeps its place below it (`scans/1901/a.tif` of `scans` becomes `1901/a.png`); with several
+folders each has one of its own name. Of a pattern the part before its first wildcard stands for the folder.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from ..errors import BadImageError, OutputError
+from ..pictures.formats import FORMATS
+
+EXTENSIONS = frozenset(extension for format_ in FORMATS.values() for extension in format_.extensions)
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture and its result: `target` is relative to the folder of the results."""
+
+    source: Path
+    target: PurePath
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that should have been looked at and cannot be."""
+
+    source: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What to look for.
+
+    Attributes:
+        named: folders, files and patterns.
+        listed: files that a list names.
+        out: folder of the results; what is below it is not looked at.
+        extension: of the results, with its dot.
+        recursive: whether folders in folders are looked at.
+        follow_links: whether links to folders are; a link to a file is always read.
+    """
+
+    named: tuple[str, ...]
+    listed: tuple[str, ...]
+    out: Path
+    extension: str
+    recursive: bool = False
+    follow_links: bool = False
+
+
+def check(sources: Sources) -> None:
+    """Raise an EdsrError if the run could not be what is meant; before anything is done.
+
+    Raises:
+        BadImageError: there is no such file or folder, or nothing is named.
+        OutputError: results would be mixed with pictures or with each other.
+    """
+    if not sources.named and not sources.listed:
+        raise BadImageError("Name pictures, folders or patterns, or a list of them (--from-file).")
+    folders = [Path(name) for name in sources.named if Path(name).is_dir()]
+    for name in sources.named:
+        if not os.path.lexists(name) and not glob.has_magic(name):
+            raise BadImageError(f"There is no {name}. Name a picture, a folder, or a pattern in quotes.")
+    for folder in folders:
+        if sources.out.exists() and folder.samefile(sources.out):
+            raise OutputError(f"{sources.out} is the folder of the pictures. Name another for the results.")
+    twice = [name for name, count in Counter(folder.resolve().name for folder in folders).items() if count > 1]
+    if twice:
+        raise OutputError(f"Two folders are called {twice[0]}: their results would mix. Take them in two runs.")
+
+
+def find(sources: Sources) -> Iterator[Job | Problem]:
+    """Yield every picture once, folder by folder, in the order of names."""
+    folders = sum(Path(name).is_dir() for name in sources.named)
+    claimed: set[int] = set()
+    for name in sources.named:
+        if Path(name).is_dir():
+            yield from _walk(Path(name), PurePath(Path(name).resolve().name if folders > 1 else ""), sources)
+        elif os.path.lexists(name):
+            yield from _once(_single(Path(name), PurePath(Path(name).name), sources), claimed)
+        else:
+            base, out = _base(name), sources.out.resolve()
+            for found in glob.iglob(name, recursive=True):  # noqa: PTH207  pathlib has it from one folder on only
+                path = Path(found)
+                if path.suffix.lower() in EXTENSIONS and path.is_file() and out not in path.resolve().parents:
+                    yield from _once(_single(path, PurePath(os.path.relpath(path, base)), sources), claimed)
+    for name in sources.listed:
+        yield from _once(_single(Path(name), _place(name), sources), claimed)
+
+
+def read_list(name: str) -> tuple[str, ...]:
+    """The names in a file, or "-" for standard input: one in a line, or with null characters between (find -print0).
+
+    Raises:
+        BadImageError: it cannot be read.
+    """
+    try:
+        data = sys.stdin.buffer.read() if name == STANDARD_INPUT else Path(name).read_bytes()
+    except (OSError, ValueError) as error:
+        raise BadImageError(f"Cannot read the list {name}: {getattr(error, 'strerror', None) or error}.") from None
+    lines = data.split(b"\0") if b"\0" in data else data.splitlines()
+    return tuple(os.fsdecode(line) for line in lines if line.strip())
+
+
+def _walk(root: Path, place: PurePath, sources: Sources) -> Iterator[Job | Problem]:
+    out = _identity(sources.out)
+    waiting: list[tuple[Path, PurePath, frozenset[tuple[int, int]]]] = [(root, place, frozenset())]
+    while waiting:
+        folder, where, above = waiting.pop()
+        me = _identity(folder)
+        if me is not None and me == out:
+            continue
+        if me is None or me in above:  # gone, or a link to a folder that it lies in
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+        except OSError as error:
+            yield Problem(folder, f"Cannot look into {folder}: {error.strerror}.")
+            continue
+        pictures = [e.name for e in found if Path(e.name).suffix.lower() in EXTENSIONS and _is_file(e)]
+        yield from _in_folder(folder, where, pictures, sources.extension)
+        if sources.recursive:
+            below = [e.name for e in found if _is_folder(e, sources.follow_links)]
+            waiting += [(folder / name, where / name, above | {me}) for name in reversed(below)]
+
+
+def _in_folder(folder: Path, where: PurePath, names: Sequence[str], extension: str) -> Iterator[Job]:
+    """Pictures that differ only in extension keep theirs in the result's name: a.jpg.png beside a.tif.png."""
+    stems = Counter(Path(name).stem.casefold() for name in names)
+    for name in names:
+        stem = Path(name).stem if stems[Path(name).stem.casefold()] == 1 else name
+        yield Job(folder / name, where / (stem + extension))
+
+
+def _single(path: Path, place: PurePath, sources: Sources) -> Job | Problem:
+    if path.is_dir():
+        return Problem(path, f"{path} is a folder. Name it as such: edsr batch {path} OUT --recursive.")
+    return Job(path, place.with_name(place.stem + sources.extension))
+
+
+def _once(found: Job | Problem, claimed: set[int]) -> Iterator[Job | Problem]:
+    """What other names lead to the same result is a problem of theirs. Hashes, for lists may be long."""
+    if isinstance(found, Job):
+        key = hash(str(found.target).casefold())
+        if key in claimed:
+            yield Problem(found.source, f"{found.source}: another picture of this run has the result {found.target}.")
+            return
+        claimed.add(key)
+    yield found
+
+
+def _place(name: str) -> PurePath:
+    """Where the result of a listed file goes: as it is named if that is below here, else by its name alone."""
+    here = os.path.relpath(name)
+    return PurePath(here if not here.startswith("..") else Path(name).name)
+
+
+def _base(pattern: str) -> str:
+    parts = Path(pattern).parts
+    plain = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return str(Path(*parts[:plain])) if plain else "."
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:
+        return False
