@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from . import files
 from .addresses import addresses
+from .bands.plan import When, wanted
+from .bands.source import Header, header_of
 from .errors import EdsrError
 from .files import FileResult, Finishing
 from .many import in_order
@@ -106,6 +108,11 @@ class AsyncUpscaler:
     async def close(self) -> None:
         """Close the connections, give shared memory back."""
         await self._servers.close()
+
+    @property
+    def retries(self) -> int:
+        """Requests that had to be sent again so far."""
+        return self._servers.retries
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -261,6 +268,7 @@ class AsyncUpscaler:
         frame: int | None = None,
         progress: Progress | None = None,
         overwrite: bool = False,
+        bands: When = "auto",
     ) -> FileResult:
         """Upscale a picture file into another, which appears whole or not at all.
 
@@ -273,6 +281,9 @@ class AsyncUpscaler:
             max_pixels: larger pictures are refused before they are decoded.
             frame: take this one of an animation or of several pages, counted from 0.
             overwrite: whether a file that `dst` does not name may be replaced; one that it names always is.
+            bands: whether the file is read, sent and written in bands, in memory that does not grow with it. "auto":
+                from 32 megapixels on, TIFF, PNG and JPEG, with the extra [gigapixel]. An interrupted call then goes on
+                when it is made again.
 
         Raises:
             BadImageError: `src` cannot be read.
@@ -287,6 +298,15 @@ class AsyncUpscaler:
         if is_named:
             files.check_target(source, folder, finishing)
         started = time.monotonic()
+        banded = await self._in_bands(source, dst, finishing, bands, overwrite)
+        if banded is not None:
+            from .bands import upscale_in_bands
+
+            target, header, format_ = banded
+            options: dict[str, Any] = {"tile": tile, "halo": halo, "max_pixels": max_pixels, "frame": frame}
+            return await upscale_in_bands(
+                self, source, target, header, format_, finishing, progress=progress, **options
+            )
         data = await asyncio.to_thread(files.read_file, src)
         picture = await asyncio.to_thread(decode, data, str(src), max_pixels, frame)
         model = await self._servers.model()
@@ -328,6 +348,31 @@ class AsyncUpscaler:
         format_ = format_named(finishing.format or ("webp" if picture.is_animation else "png"))
         content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
         return content, replace(result, seconds=round(time.monotonic() - started, 3))
+
+    async def _in_bands(
+        self, source: Path, dst: str | Path | None, finishing: Finishing, when: When, overwrite: bool
+    ) -> tuple[Path, Header, Format] | None:
+        """Target, header and format of a picture that goes in bands; None for all others, and for what is no picture.
+
+        Raises:
+            OutputError: the result cannot be written; as `upscale_file`.
+        """
+        header = None if when == "never" else await asyncio.to_thread(header_of, source)
+        if header is None:
+            return None
+        if dst is not None and not files.is_folder(dst):
+            target = Path(dst)
+        else:
+            named = format_named(finishing.format or "png")
+            if not wanted(when, header.kind, header.size[0] * header.size[1], named):
+                return None
+            scale = (await self._servers.model()).scale
+            folder = source.parent if dst is None else Path(dst)
+            target = files.made_up_name(source, folder, named.extensions[0], finishing, scale, overwrite)
+        format_ = files.check_target(source, target, finishing)
+        if not wanted(when, header.kind, header.size[0] * header.size[1], format_):
+            return None
+        return target, header, format_
 
     async def _convert(
         self,

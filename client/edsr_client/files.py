@@ -144,11 +144,22 @@ def default_target(
     Raises:
         OutputExistsError: there is such a file, and it is not to be overwritten: nobody named it.
     """
-    suffix = f"x{finishing.scale or model_scale:g}" if finishing.max_side is None else f"{finishing.max_side}px"
     if finishing.format:
         extension = format_named(finishing.format).extensions[0]
     else:
         extension = ".webp" if picture.is_animation else ".png"
+    return made_up_name(src, folder, extension, finishing, model_scale, overwrite)
+
+
+def made_up_name(
+    src: Path, folder: Path, extension: str, finishing: Finishing, model_scale: int, overwrite: bool
+) -> Path:
+    """photo.jpg -> photo_x3 with an extension, in a folder.
+
+    Raises:
+        OutputExistsError: there is such a file, and it is not to be overwritten.
+    """
+    suffix = f"x{finishing.scale or model_scale:g}" if finishing.max_side is None else f"{finishing.max_side}px"
     target = folder / f"{src.stem}_{suffix}{extension}"
     if not overwrite and target.exists():
         raise OutputExistsError(

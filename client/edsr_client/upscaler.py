@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from .async_upscaler import AsyncUpscaler, FilePair, Halo, Progress
+from .bands.plan import When
 from .errors import EdsrError
 from .files import FileResult, Finishing
 from .many import END
@@ -131,6 +132,7 @@ class Upscaler:
         frame: int | None = None,
         progress: Progress | None = None,
         overwrite: bool = False,
+        bands: When = "auto",
     ) -> FileResult:
         """See AsyncUpscaler.upscale_file."""
         return self._thread.run(
@@ -144,6 +146,7 @@ class Upscaler:
                 frame=frame,
                 progress=progress,
                 overwrite=overwrite,
+                bands=bands,
             )
         )
 

@@ -135,6 +135,13 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
     output.add_argument("--json", action="store_true", help="describe the result, or the error, as JSON")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no result line")
     tiles = _tile_options(parser)
+    tiles.add_argument(
+        "--bands",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="read, send and write in bands: little memory, and an interrupted run goes on (default: auto, from 32 "
+        "megapixels on; TIFF, PNG, JPEG)",
+    )
     tiles.add_argument("--frame", type=int, metavar="N", help="take this frame or page, from 0")
     parser.set_defaults(run=upscale.run)
 

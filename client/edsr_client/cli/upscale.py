@@ -34,7 +34,9 @@ def run(args: argparse.Namespace) -> None:
     with upscaler_of(args) as upscaler, TileProgress(label, args.quiet) as progress:
         if args.src != PIPE and not to_stdout:
             overwrite = args.overwrite
-            result = upscaler.upscale_file(args.src, args.dst, progress=progress, overwrite=overwrite, **options)
+            result = upscaler.upscale_file(
+                args.src, args.dst, progress=progress, overwrite=overwrite, bands=args.bands, **options
+            )
         else:
             if not to_stdout:
                 format_ = check_target(None, Path(args.dst), finishing)

@@ -58,8 +58,12 @@ class Metadata:
         return self.icc[16:20].decode("latin-1").strip() if self.icc else ""
 
 
-def read_metadata(image: PillowImage) -> tuple[Metadata, int, list[str]]:
-    """What an opened picture carries, its EXIF orientation (1 to 8), and notes on what is broken and dropped."""
+def read_metadata(image: PillowImage, without_decoding: bool = False) -> tuple[Metadata, int, list[str]]:
+    """What an opened picture carries, its EXIF orientation (1 to 8), and notes on what is broken and dropped.
+
+    Args:
+        without_decoding: leave out what PNG files have behind their pixels.
+    """
     notes: list[str] = []
     exif, orientation = _read_exif(image, notes)
     icc = image.info.get("icc_profile") or None
@@ -75,7 +79,7 @@ def read_metadata(image: PillowImage) -> tuple[Metadata, int, list[str]]:
         xmp if isinstance(xmp, bytes) else None,
         icc,
         _dpi(image.info.get("dpi")),
-        _text(image) if image.format == "PNG" else (),
+        _text(image, without_decoding) if image.format == "PNG" else (),
         comment if isinstance(comment, bytes) and comment else None,
     )
     return metadata, orientation, notes
@@ -97,10 +101,12 @@ def corrected(metadata: Metadata, old_size: tuple[int, int], new_size: tuple[int
     )
 
 
-def _text(image: PillowImage) -> tuple[tuple[str, str], ...]:
+def _text(image: PillowImage, without_decoding: bool) -> tuple[tuple[str, str], ...]:
     """PNG's text chunks, also those after the pixels, without those in which other metadata are hidden."""
-    found: dict[str, str] = image.text  # type: ignore[attr-defined]
-    return tuple((key, value) for key, value in found.items() if not key.startswith(TEXT_OF_OTHERS))
+    found: dict[Any, Any] = image.info if without_decoding else image.text  # type: ignore[attr-defined]
+    return tuple(
+        (key, value) for key, value in found.items() if isinstance(value, str) and not key.startswith(TEXT_OF_OTHERS)
+    )
 
 
 def _read_exif(image: PillowImage, notes: list[str]) -> tuple[bytes | None, int]:

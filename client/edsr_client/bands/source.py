@@ -1,0 +1,175 @@
+"""A large picture file, row by row from the top, by libvips."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BadImageError, ImageTooLargeError
+from ..pictures.alpha import Array
+from ..pictures.metadata import Metadata, read_metadata
+from ..pictures.plugins import register_plugins
+
+GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
+# Where the data of strips and tiles lie, and how many bytes of it.
+DATA_OFFSETS, DATA_SIZES = (273, 324), (279, 325)
+DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself, without its pixels.
+
+    Attributes:
+        kind: "TIFF", ..., as Pillow calls it; "" for what it cannot read.
+        size: (width, height), before its orientation is applied.
+        pages: of a TIFF file.
+        has_geo_tags: whether it is a GeoTIFF.
+        metadata, orientation, notes: see read_metadata.
+        is_cut_short: whether data that the header names lie behind the file's end.
+    """
+
+    kind: str
+    size: tuple[int, int]
+    pages: int
+    has_geo_tags: bool
+    metadata: Metadata
+    orientation: int
+    notes: list[str]
+    is_cut_short: bool
+
+
+def header_of(path: Path) -> Header | None:
+    """The header; None if Pillow cannot read one, which whoever decodes the picture says better."""
+    from PIL import Image
+
+    register_plugins()
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is decoded here
+    try:
+        with Image.open(path) as image:
+            if image.format not in ("TIFF", "PNG", "JPEG", "MPO"):
+                return Header(image.format or "", image.size, 1, False, Metadata(), 1, [], False)
+            tags: Any = getattr(image, "tag_v2", {})
+            geo = any(tag in tags for tag in GEO_TAGS)
+            ends = (
+                offset + size
+                for where, sizes in zip(DATA_OFFSETS, DATA_SIZES, strict=True)
+                for offset, size in zip(tags.get(where, ()), tags.get(sizes, ()), strict=False)
+            )
+            cut_short = max(ends, default=0) > path.stat().st_size
+            pages = int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
+            metadata, orientation, notes = read_metadata(image, without_decoding=True)
+            kind = "JPEG" if image.format == "MPO" else str(image.format)
+            return Header(kind, image.size, pages, geo, metadata, orientation, notes, cut_short)
+    except Exception:  # Pillow raises whatever its parser stumbled over
+        return None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+class Rows:
+    """The rows of a picture from the top, uint8 or uint16, [rows, W] or [rows, W, C]; C is 2 (grey, alpha), 3 or 4.
+
+    Args:
+        path: TIFF, PNG or JPEG.
+        page: of a TIFF file, from 0.
+        orientation: EXIF's, 1 to 8. Anything but 1 has libvips unpack the file to the disk first.
+
+    Raises:
+        BadImageError: damaged, or of a kind that does not go in bands.
+        ImageTooLargeError: pyvips is not installed.
+    """
+
+    def __init__(self, path: Path, page: int, orientation: int) -> None:
+        vips = load_vips()
+        self._path, self._error = path, vips.Error
+        options: dict[str, Any] = {"access": "sequential" if orientation == 1 else "random", "fail_on": "truncated"}
+        if page:
+            options["page"] = page
+        try:
+            image = vips.Image.new_from_file(os.fspath(path), **options)
+            if orientation != 1:
+                image = image.copy()
+                image.set_type(vips.GValue.gint_type, "orientation", orientation)
+                image = image.autorot()
+        except vips.Error as error:
+            raise self._damaged(error) from None
+        if image.format not in DTYPES or image.interpretation == "cmyk" or not 1 <= image.bands <= 4:
+            raise BadImageError(
+                f"{path} is {image.interpretation} of {image.bands} channels, {image.format}; grey and RGB with 8 or "
+                "16 bits go in bands, with transparency or without. Convert it first (`vips icc_transform`, `magick`)."
+            )
+        self.width, self.height, self.channels = int(image.width), int(image.height), int(image.bands)
+        self.dtype: np.dtype[Any] = np.dtype(DTYPES[image.format])
+        self._region = vips.Region.new(image)
+        self._kept: Array = np.empty((0, self.width, self.channels), self.dtype)
+        self._next = 0
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one row."""
+        return self.width * self.channels * self.dtype.itemsize
+
+    def read(self, top: int, bottom: int) -> Array:
+        """Rows [top, bottom). Neither may be less than in the call before: rows that were passed are gone.
+
+        Raises:
+            BadImageError: the file is damaged or truncated there.
+        """
+        first = self._next - len(self._kept)
+        old = self._kept[max(0, top - first) :]
+        start = max(top, self._next)
+        self._kept = old
+        if bottom > start:  # else the halo of the band before has reached the end
+            try:
+                data = self._region.fetch(0, start, self.width, bottom - start)
+            except self._error as error:
+                raise self._damaged(error) from None
+            new = np.frombuffer(data, self.dtype).reshape(bottom - start, self.width, self.channels)
+            self._kept = np.concatenate([old, new]) if len(old) else new
+            self._next = bottom
+        return self._kept[..., 0] if self.channels == 1 else self._kept
+
+    def _damaged(self, error: Exception) -> BadImageError:
+        reason = " ".join(str(error).split())[:200]
+        return BadImageError(f"{self._path} is damaged or truncated: {reason}.")
+
+
+def load_vips() -> Any:
+    """The module pyvips, silent and without a cache.
+
+    Raises:
+        ImageTooLargeError: it is not installed.
+    """
+    os.environ.setdefault("VIPS_WARNING", "0")
+    try:
+        import pyvips
+    except (ImportError, OSError):
+        raise ImageTooLargeError(
+            "Pictures this large need pyvips. Install edsr-client with its extra [gigapixel]."
+        ) from None
+    pyvips.cache_set_max(0)
+    return pyvips
+
+
+def check_header(path: Path, header: Header, frame: int | None, strip_metadata: bool) -> None:
+    """What can be known to go wrong before the work.
+
+    Raises:
+        BadImageError: truncated, several pages and none named, no such page, geo-tags that would be lost.
+    """
+    if header.is_cut_short:
+        raise BadImageError(f"{path} is damaged or truncated: its data end before they should.")
+    if header.pages > 1 and frame is None:
+        raise BadImageError(f"{path} has {header.pages} pages. Name one, counted from 0: frame=... (`--frame`).")
+    if frame is not None and not 0 <= frame < header.pages:
+        raise BadImageError(f"{path} has no frame {frame}; it has {header.pages}, counted from 0.")
+    if header.has_geo_tags and not strip_metadata:
+        raise BadImageError(
+            f"{path} has geo-tags, which do not survive in bands. Drop metadata (`--strip-metadata`) and put the place "
+            "on the result: `gdal_translate -a_srs ... -a_ullr ...`."
+        )

@@ -1,0 +1,144 @@
+"""The client's memory over the time of one large picture: figures, and a plot in docs."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from .errors import PerfError, reported
+from .machine import machine
+from .sections import read_results, write_json, write_whole
+
+CHART = "memory.svg"
+EVERY_S = 0.25
+POINTS = 400
+# Photographs are smooth: squares of one colour, each pixel with a little noise, compress about as they do.
+SQUARE_PX = 16
+
+
+def add_command(commands: Any) -> None:
+    """Register `memory`."""
+    parser = commands.add_parser("memory", help="the client's memory over time, for one large picture: docs/memory.svg")
+    parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
+    parser.add_argument("--url", default="localhost:8000", help="host:port of a server (default: %(default)s)")
+    parser.add_argument("--megapixels", type=float, default=100.0, help="of the picture, LR (default: %(default)g)")
+    parser.add_argument("--folder", type=Path, help="for the picture and its result (default: the system's)")
+    parser.set_defaults(run=reported(_run))
+
+
+def _run(args: argparse.Namespace) -> int:
+    from edsr_client import Upscaler
+
+    with Upscaler(args.url) as upscaler:
+        info = upscaler.model_info()
+    width = round(math.sqrt(args.megapixels * 1e6 * 4 / 3))
+    height = round(args.megapixels * 1e6 / width)
+    with tempfile.TemporaryDirectory(prefix="edsr-memory-", dir=args.folder) as name:
+        source, target = Path(name) / "large.tif", Path(name) / "upscaled.tif"
+        _tell(f"making a picture of {width}x{height}")
+        make_picture(source, width, height)
+        command = [sys.executable, "-m", "edsr_client", "upscale", str(source), str(target), "-q", "--url", args.url]
+        seconds, points = watch(command)
+        size = target.stat().st_size
+    result = {
+        "picture": [width, height],
+        "megapixels": round(width * height / 1e6, 1),
+        "model": info.name,
+        "precision": info.inference_precision,
+        "seconds": round(seconds, 1),
+        "peak_mb": max(mb for _, mb in points),
+        "result_mb": round(size / 1e6),
+        "memory_mb": thinned(points),
+        "machine": machine(),
+    }
+    path = args.root / "perf" / "results" / f"memory-{round(args.megapixels)}mp-{info.name}.json"
+    write_json(path, result)
+    write_whole(args.root / "docs" / CHART, draw(read_results(args.root, "memory-*.json")))
+    _tell(f"{result['megapixels']} megapixels in {seconds:.0f} s: {result['peak_mb']} MB at most; wrote {path}")
+    return 0
+
+
+def _tell(line: str, stream: TextIO | None = None) -> None:
+    out = stream or sys.stdout
+    out.write(f"{line}\n")
+    out.flush()
+
+
+def make_picture(path: Path, width: int, height: int) -> None:
+    """A tiled, compressed TIFF file of noise on coloured squares, made piece by piece."""
+    import pyvips
+
+    random = np.random.default_rng(0)
+    squares = random.integers(20, 236, (height // SQUARE_PX + 1, width // SQUARE_PX + 1, 3), dtype=np.uint8)
+    coarse = pyvips.Image.new_from_array(squares).zoom(SQUARE_PX, SQUARE_PX).crop(0, 0, width, height)
+    noise = pyvips.Image.gaussnoise(width, height, sigma=3)
+    (coarse + noise).cast("uchar").copy(interpretation="srgb").tiffsave(
+        str(path), compression="deflate", tile=True, bigtiff=True
+    )
+
+
+def watch(command: list[str]) -> tuple[float, list[tuple[float, int]]]:
+    """Seconds a command takes, and its resident memory meanwhile: (seconds, MB).
+
+    Raises:
+        PerfError: it fails.
+    """
+    started = time.monotonic()
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    points = []
+    while process.poll() is None:
+        points.append((round(time.monotonic() - started, 2), resident_mb(process.pid)))
+        time.sleep(EVERY_S)
+    if process.returncode:
+        told = process.stderr.read().strip() if process.stderr else ""
+        raise PerfError(f"{' '.join(command[:4])} failed: {told}")
+    return time.monotonic() - started, points
+
+
+def resident_mb(pid: int) -> int:
+    """Resident memory of a process in MB; 0 when it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return 0
+    kilobytes = next((int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)
+    return round(kilobytes * 1024 / 1e6)
+
+
+def thinned(points: list[tuple[float, int]], most: int = POINTS) -> list[tuple[float, int]]:
+    """At most so many points, each the highest of those it stands for."""
+    step = -(-len(points) // most)
+    return [max(points[at : at + step], key=lambda point: point[1]) for at in range(0, len(points), step)]
+
+
+def draw(results: list[dict[str, Any]]) -> bytes:
+    """SVG: memory over the part of the time that has passed, for every result."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    settings = {"svg.hashsalt": "edsr-triton", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
+    with plt.rc_context(settings):
+        figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
+        for result in sorted(results, key=lambda each: each["megapixels"]):
+            seconds = [at / result["seconds"] * 100 for at, _ in result["memory_mb"]]
+            label = f"{result['megapixels']:g} megapixels, {result['model']}, {result['seconds']:.0f} s"
+            axes.plot(seconds, [mb for _, mb in result["memory_mb"]], label=label, linewidth=1)
+        axes.axhline(1000, color="#bbbbbb", linewidth=1, linestyle="--")
+        axes.set(xlabel="% of the time", ylabel="MB, the client's process", ylim=(0, None))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    return file.getvalue()

@@ -1,0 +1,83 @@
+"""Large pictures on a real server, from the command line: the same as in one piece, and after kill -9."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import Run, assert_one_line_error
+from edsr_serving import RunningServer
+from PIL import Image
+
+pytest.importorskip("pyvips")
+BANDS = ("--bands", "always", "--tile", "64", "--halo", "exact")
+
+
+def noise(path: Path, height: int, width: int) -> Path:
+    picture = np.random.default_rng(1).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
+    Image.fromarray(picture).resize((width, height)).save(path)
+    return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_bands_are_bit_for_bit_what_one_request_gives(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
+    noise(tmp_path / "a.tif", 200, 150)
+    url = ("--url", embedded_server.options.http_url)
+    banded = run(
+        "edsr_client", "upscale", "a.tif", "banded.tif", *BANDS[:2], "--tile", "120", *BANDS[4:], *url, "--json"
+    )
+    assert banded.returncode == 0, banded.stderr
+    assert json.loads(banded.stdout)["tiles"] > 4
+    assert run("edsr_client", "upscale", "a.tif", "whole.tif", *url).returncode == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "banded.tif"), pixels(tmp_path / "whole.tif"))
+
+
+def test_killed_in_the_middle_it_goes_on(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
+    noise(tmp_path / "a.png", 400, 150)
+    options = ["--bands", "always", "--tile", "64", "--url", embedded_server.options.http_url, "--json"]
+    whole = run("edsr_client", "upscale", "a.png", "whole.tif", *options)
+    assert whole.returncode == 0, whole.stderr
+    command = [sys.executable, "-m", "edsr_client", "upscale", "a.png", "out.tif", *options]
+    folder = tmp_path / ".out.tif.edsr-bands"
+    for wanted in (2, 4):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        while len(list(folder.glob("*.band"))) < wanted and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert not (tmp_path / "out.tif").exists(), "it was too late to kill it"
+    interrupted = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(list(folder.glob("*.band"))) < 5 and interrupted.poll() is None:
+        time.sleep(0.01)
+    interrupted.send_signal(signal.SIGINT)
+    assert interrupted.wait() == 130
+    done = run("edsr_client", "upscale", "a.png", "out.tif", *options)
+    assert done.returncode == 0, done.stderr
+    assert "went on with" in done.stderr
+    assert json.loads(done.stdout)["tiles"] < json.loads(whole.stdout)["tiles"]
+    np.testing.assert_array_equal(pixels(tmp_path / "out.tif"), pixels(tmp_path / "whole.tif"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "out.tif", "whole.tif"]
+
+
+def test_errors_are_one_line(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
+    data = noise(tmp_path / "a.jpg", 200, 150).read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    url = ("--url", embedded_server.options.http_url)
+    for arguments, code, words in (
+        (["cut.jpg", "out.tif"], 3, "damaged or truncated"),
+        (["a.jpg", "out.webp"], 4, "does not go in bands"),
+        (["a.jpg", "missing/out.tif"], 4, "no folder"),
+        (["a.jpg", "out.tif", "--max-pixels", "100"], 3, "more than 100"),
+    ):
+        assert_one_line_error(run("edsr_client", "upscale", *arguments, *BANDS[:4], *url), code, words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "cut.jpg"]
