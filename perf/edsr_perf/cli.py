@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import halo_page, int8_layers, memory, scaling
+from . import folder, halo_page, int8_layers, memory, scaling
 from .analyzer import cli as analyzer
 from .baselines import cli as baselines
 from .gpu import cli as gpu
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     analyzer.add_commands(commands)
     int8_layers.add_command(commands)
     scaling.add_command(commands)
+    folder.add_command(commands)
     memory.add_command(commands)
     baselines.add_command(commands)
     roofline.add_command(commands)
