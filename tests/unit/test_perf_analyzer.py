@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from edsr_perf.analyzer import report
 from edsr_perf.analyzer.compare import BETTER, SAME, WORSE, as_text, compare
 from edsr_perf.analyzer.metrics import difference, metrics_of
 from edsr_perf.analyzer.results import checked, histogram, measurement, read_results, split_of
-from edsr_perf.analyzer.runner import Window, arguments, percentile, window_of
+from edsr_perf.analyzer.runner import Window, arguments, percentile, run_window, window_of
 from edsr_perf.analyzer.scenarios import Load, read_scenario, scenario_of
 from edsr_perf.analyzer.tool import VARIABLE, find_tool, glibc_of, mirror_of
 from edsr_perf.cli import main
@@ -79,7 +80,9 @@ SIZE = {"name": "a", "sizes": [[8, 8]]}
         ({"measurement": [SIZE | {"concurrency": [True]}]}, "whole number"),
         ({"measurement": [SIZE | {"request_rate": [-1]}]}, "above 0"),
         ({"measurement": [SIZE | {"request_rate": [50], "requests": 40}]}, "less than one second"),
-        ({"measurement": [SIZE | {"concurrency": [1], "protocols": ["smtp"]}]}, "http and grpc"),
+        ({"measurement": [SIZE | {"concurrency": [1], "protocols": ["smtp"]}]}, "http, grpc, in-process"),
+        ({"measurement": [SIZE | {"concurrency": [2], "protocols": ["in-process"]}]}, "table of its own"),
+        ({"measurement": [SIZE | {"concurrency": [1], "protocols": ["http", "in-process"]}]}, "table of its own"),
         ({"measurement": [SIZE | {"concurrency": [1], "sizes": [[8]]}]}, "height, width"),
         ({"measurement": [{"sizes": [[8, 8]], "concurrency": [1]}]}, "needs a name"),
         ({"tiled": [{"name": "a", "sides": [1.5]}]}, "whole number"),
@@ -142,8 +145,25 @@ def test_pictures_are_not_exported() -> None:
     shared = arguments(LOAD, "m", "h:1", 3, Path("d"))
     assert shared[shared.index("--output-shared-memory-size") + 1] == str(192 * 192 * 3)
     rate = arguments(Load("a", 8, 9, request_rate=2.5), "m", "h:1", 3, Path("d"))
-    assert "--warmup-request-count" not in rate
+    assert "--warmup-request-count" not in (*plain, *rate)  # with which it may never end
     assert rate[rate.index("--request-rate-range") + 1] == "2.5"
+
+
+def test_a_run_that_hangs_is_ended_and_started_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edsr_perf.analyzer.runner.PATIENCE_S", 0.5)
+    script = tmp_path / "tool.py"
+    script.write_text(
+        "import pathlib, sys, time\n"
+        "seen = pathlib.Path(sys.argv[1])\n"
+        "if not seen.exists():\n    seen.touch()\n    time.sleep(60)\n"
+        f"pathlib.Path(sys.argv[sys.argv.index('-f') + 1]).write_text({CSV!r})\n"
+    )
+    tool, load = [sys.executable, str(script), str(tmp_path / "seen")], Load("a", 8, 8, concurrency=1)
+    assert run_window(tool, load, "m", "h:1", 3).latency["p50"] > 0
+    (tmp_path / "seen").unlink()
+    monkeypatch.setattr("edsr_perf.analyzer.runner.ATTEMPTS", 1)
+    with pytest.raises(ToolError, match="did not end"):
+        run_window(tool, load, "m", "h:1", 3)
 
 
 def test_percentiles_are_values_that_were_seen() -> None:

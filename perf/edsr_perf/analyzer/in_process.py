@@ -12,8 +12,10 @@ from edsr_serving.openvino_model import compile_for_cpu
 
 from ..errors import MissingModelError
 from ..roofline.served import file_of
-from .runner import PERCENTILES, WARMUP_REQUESTS, Window, percentile
+from .runner import PERCENTILES, Window, percentile
 from .scenarios import Load
+
+WARMUP_REQUESTS = 3
 
 
 class InProcess:
