@@ -53,7 +53,9 @@ def plan_copies(path: Path, target: Path, plan: Plan, with_sound: bool) -> Copie
             try:
                 if stream.type not in ("audio", "subtitle", "attachment", "video"):
                     raise ValueError
-                if stream.type == "attachment" and plan.encoding.container != "matroska":
+                # Of these the muxers say yes, and then drop them.
+                only = {"attachment": "matroska", "video": "mp4"}.get(stream.type, plan.encoding.container)
+                if plan.encoding.container != only:
                     raise ValueError
                 with av.open(io.BytesIO(), "w", format=plan.encoding.container) as trial:
                     _add_copy(trial, stream)
@@ -174,6 +176,8 @@ def _copied_packets(av: Any, source: Any, streams: Mapping[int, Any], copies: Co
     """The packets of the streams that are copied; what is cut off ends early."""
     wanted = [source.streams[index] for index in copies.indices if source.streams[index].type != "attachment"]
     last: dict[int, int] = {}
+    # MP4 fills the time between subtitles with empty ones (two bytes); its muxer makes them anew.
+    gaps = {stream.index: 2 for stream in wanted if stream.type == "subtitle" and stream.name == "mov_text"}
     packets = source.demux(wanted) if wanted else iter(())
     while True:
         try:
@@ -183,7 +187,9 @@ def _copied_packets(av: Any, source: Any, streams: Mapping[int, Any], copies: Co
         if packet is None:
             return
         dts = packet.pts if packet.dts is None else packet.dts
-        if dts is None or packet.size == 0:
+        if dts is None and packet.size and packet.stream.type == "video":
+            dts = 0  # a cover has no time
+        if dts is None or packet.size <= gaps.get(packet.stream.index, 0):
             continue
         offset, index = start_offset(source, packet.time_base), packet.stream.index
         # Containers want rising times; where those of the input stand still, they are moved by the least.
@@ -202,6 +208,6 @@ def _kept(metadata: Mapping[str, str]) -> dict[str, str]:
 def _describe(stream: Any) -> str:
     kind = {"audio": "sound", "subtitle": "subtitles", "video": "cover"}.get(stream.type, stream.type)
     context = stream.codec_context
-    name = context.name if context is not None else stream.name
+    name = context.codec.canonical_name if context is not None else stream.name
     language = stream.metadata.get("language")
     return f"{kind} {name or 'of no known kind'}{f' ({language})' if language and language != 'und' else ''}"
