@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         except IncompleteVideoError as error:
             if not args.json:
                 raise
+            print(f"error: {error}", file=sys.stderr)
             print(json.dumps({**asdict(error.result), "error": str(error), "exit_code": error.exit_code}))
             return error.exit_code
     if args.json or not args.quiet:

@@ -106,9 +106,9 @@ def join(path: Path, target: Path, plan: Plan, copies: Copies, workshop: Worksho
                 output.mux(packet)
             output.start_encoding()
         with partial.open("rb") as file:
-            if target.exists():
-                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             os.fsync(file.fileno())
+        if target.exists():
+            partial.chmod(stat.S_IMODE(target.stat().st_mode))
         partial.replace(target)
         sync_folder(target.parent)
     except (OSError, ValueError, av.FFmpegError) as error:

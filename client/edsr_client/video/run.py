@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -70,7 +70,7 @@ async def upscale_video(
             retries, answers = upscaler.retries, dict(upscaler.answers)
             resumed = workshop.frames
             await _fill(upscaler, reader, workshop, plan, options, progress)
-            await asyncio.to_thread(join, source, real, plan, copies, workshop)
+            await _to_the_end(lambda: join(source, real, plan, copies, workshop))
             notes += workshop.ending.notes if workshop.ending else []
             result = VideoResult(
                 path=str(target),
@@ -96,6 +96,16 @@ async def upscale_video(
     if not result.complete:
         raise IncompleteVideoError(_incomplete(source, result, plan), result)
     return result
+
+
+async def _to_the_end(work: Callable[[], None]) -> None:
+    """Work in a thread; who cancels it waits until it is done, for it is at files that others take next."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
 
 
 def _default_target(source: Path, dst: str | Path | None, scale: int, options: VideoOptions, overwrite: bool) -> Path:
