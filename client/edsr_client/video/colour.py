@@ -106,11 +106,12 @@ def from_rgb(av: Any, rgb: NDArray[np.uint8], colour: Colour, pixel_format: str)
 
 
 def tag(target: Any, colour: Colour) -> None:
-    """Say it of a frame or an encoder."""
+    """Say it of a frame or an encoder; the frames of older PyAV know nothing of primaries and transfer."""
     target.colorspace = colour.matrix
     target.color_range = colour.range
-    target.color_primaries = colour.primaries
-    target.color_trc = colour.transfer
+    for name, value in (("color_primaries", colour.primaries), ("color_trc", colour.transfer)):
+        if hasattr(target, name):
+            setattr(target, name, value)
 
 
 def pad(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -124,6 +124,7 @@ class Reader:
     Attributes:
         source: what is known of it.
         damaged: packets that could not be decoded, so far.
+        spoilt: frames that were decoded from damaged data, so far.
         retimed: frames whose time was missing or not later than the one before; they got one.
 
     Raises:
@@ -137,7 +138,7 @@ class Reader:
         try:
             self._stream = video_stream(self._container, path)
             self._stream.thread_type = "AUTO"
-            self.damaged = self.retimed = 0
+            self.damaged = self.spoilt = self.retimed = 0
             self._packets = 0
             self._end_s = 0.0
             self._broke_off = False
@@ -162,6 +163,7 @@ class Reader:
         step = max(1, round(1 / (source.rate * source.time_base)))
         for number, frame in enumerate(self._all()):
             pts = self._time_of(frame, step)
+            self.spoilt += bool(frame.is_corrupt)
             if number >= skip:
                 rgb = colour.to_rgb(frame, source.colour, size)
                 yield SourceFrame(rgb, pts, getattr(frame, "duration", 0) or step)

@@ -188,6 +188,8 @@ async def _fill(
     try:
         await pipeline.run(workshop.frames, total, tell)
         notes = []
+        if reader.spoilt:
+            notes.append(f"{reader.spoilt} frame(s) are damaged in the input, and upscaled as they look")
         if reader.retimed:
             notes.append(f"{reader.retimed} frame(s) had no usable time and got the next one")
         await asyncio.to_thread(workshop.finish, Ending(reader.damaged, reader.is_truncated, notes))
