@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import io
 import json
+import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -469,6 +475,82 @@ def test_streams_that_do_not_fit_are_said_before_the_work(mock: tuple[Upscaler, 
     assert result.notes == ["subtitles subrip is left out: .mp4 cannot hold it"]
     silent = mock[0].upscale_video(source, tmp_path / "o.webm", options=VideoOptions(sound=False, preset="12"))
     assert silent.streams == []
+
+
+def test_chapters_covers_and_attachments(mock: tuple[Upscaler, MockTransport], tmp_path: Path) -> None:
+    plain = make_video(tmp_path / "plain.mkv", 20)
+    cover = io.BytesIO()
+    Image.new("RGB", (20, 20), (200, 0, 0)).save(cover, "PNG")
+    tick = Fraction(1, 1000)
+    chapters: Any = [
+        {"id": 1, "start": 0, "end": 400, "time_base": tick, "metadata": {"title": "one"}},
+        {"id": 2, "start": 400, "end": 800, "time_base": tick, "metadata": {"title": "two"}},
+    ]
+    with av.open(str(plain)) as source, av.open(str(tmp_path / "in.mkv"), "w") as out:
+        copy = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        out.set_chapters(chapters)
+        out.add_attachment("font.ttf", "application/x-truetype-font", b"12345")
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    with av.open(str(plain)) as source, av.open(str(tmp_path / "in.mp4"), "w") as out:
+        copy = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        picture: Any = out.add_mux_stream("png", width=20, height=20)
+        picture.disposition = 1024
+        out.set_chapters(chapters)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+        packet = av.Packet(cover.getvalue())
+        packet.stream, packet.time_base, packet.pts, packet.dts, packet.is_keyframe = picture, tick, 0, 0, True
+        out.mux(packet)
+    for name, streams, content in (
+        ("mp4", ["cover png"], cover.getvalue()),
+        ("mkv", ["attachment font.ttf"], b"12345"),
+    ):
+        result = mock[0].upscale_video(tmp_path / f"in.{name}", tmp_path / f"o.{name}", options=FAST)
+        assert (result.streams, result.notes) == (streams, [])
+        with av.open(str(tmp_path / f"o.{name}")) as written:
+            titles = [(part["metadata"]["title"], part["start"] * part["time_base"]) for part in written.chapters()]
+            assert titles == [("one", 0), ("two", Fraction(2, 5))]
+            if name == "mkv":
+                assert next(one.data for one in written.streams if one.type == "attachment") == content
+            else:
+                packets = [bytes(packet) for packet in written.demux(written.streams[-1]) if packet.size]
+                assert packets == [content]
+
+
+def test_links_and_permissions_stay(mock: tuple[Upscaler, MockTransport], tmp_path: Path) -> None:
+    source = make_video(tmp_path / "in.mp4", 3)
+    (tmp_path / "real.mp4").write_bytes(b"old")
+    (tmp_path / "real.mp4").chmod(0o640)
+    (tmp_path / "link.mp4").symlink_to("real.mp4")
+    mock[0].upscale_video(source, tmp_path / "link.mp4", options=FAST)
+    assert (tmp_path / "link.mp4").is_symlink()
+    assert (tmp_path / "real.mp4").stat().st_mode & 0o777 == 0o640
+    assert len(frames_of(tmp_path / "real.mp4")) == 3
+    assert left(tmp_path) == {"in.mp4", "real.mp4", "link.mp4"}
+
+
+def test_a_terminal_gets_a_bar_of_frames(embedded_server: RunningServer, tmp_path: Path) -> None:
+    make_video(tmp_path / "in.mp4", 20)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [*EDSR, "video", "in.mp4", *SPEED, "--url", embedded_server.options.http_url]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=theirs, stdin=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 4096):
+            shown += data
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert b"in.mp4" in shown
+    assert b"frames/s" in shown
 
 
 @pytest.mark.anyio
