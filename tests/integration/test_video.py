@@ -180,18 +180,26 @@ def test_colour_bars_keep_their_numbers(
 
 def test_the_matrix_decides_what_the_network_sees(tmp_path: Path) -> None:
     seen: dict[int, Any] = {}
-    red = np.zeros((24, 32, 3), np.uint8)
+    red = np.zeros((64, 64, 3), np.uint8)
     red[:] = (200, 40, 30)
-    for matrix, full in ((1, False), (6, False), (6, True), (9, False)):
+    # FFmpeg's decoders say full range in the name of the pixel format (H.264) or beside it (AV1).
+    for matrix, full, codec in (
+        (1, False, "libx264"),
+        (6, False, "libx264"),
+        (6, True, "libx264"),
+        (6, True, "libsvtav1"),
+        (1, False, "libsvtav1"),
+        (9, False, "libx264"),
+    ):
         tags = {"color_range": 2 if full else 1, "colorspace": matrix}
         frame = av.VideoFrame.from_ndarray(red, format="rgb24")
         swscale = {1: 1, 6: 5, 9: 9}[matrix]
         kinds: dict[str, Any] = {"src_colorspace": swscale, "dst_colorspace": swscale, "src_color_range": 2}
         coded = frame.reformat(format="yuv420p", dst_color_range=2 if full else 1, **kinds)
-        path = tmp_path / f"{matrix}{full}.mkv"
+        path = tmp_path / f"{matrix}{full}{codec}.mkv"
         with av.open(str(path), "w") as out:
-            video: Any = out.add_stream("libx264", rate=25, options={"crf": "1"})
-            video.width, video.height, video.pix_fmt = 32, 24, "yuv420p"
+            video: Any = out.add_stream(codec, rate=25, options={"crf": "1"})
+            video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
             for name, value in tags.items():
                 setattr(video.codec_context, name, value)
             out.mux(video.encode(coded))
@@ -203,6 +211,7 @@ def test_the_matrix_decides_what_the_network_sees(tmp_path: Path) -> None:
 
         with Upscaler(transport=MockTransport(handler)) as upscaler:
             upscaler.upscale_video(path, tmp_path / "o.mp4", options=FAST)
+    assert len(seen) == 6
     for pixel in seen.values():
         np.testing.assert_allclose(pixel, (200, 40, 30), atol=3)
 
