@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ from .retrying import RetryPolicy
 from .servers import Servers
 from .tiling import Grid, Shape, Tile, TileLimits, cut
 from .transports import Credentials, Transport, connect
+
+if TYPE_CHECKING:
+    from .video.options import VideoOptions, VideoProgress, VideoResult
 
 Halo = int | Literal["exact"]
 # Called with the tiles that are done and those there are in all.
@@ -110,14 +113,24 @@ class AsyncUpscaler:
         await self._servers.close()
 
     @property
+    def urls(self) -> tuple[str, ...]:
+        """The servers, as they were named."""
+        return self._urls
+
+    @property
+    def slots(self) -> int:
+        """Requests that all servers together take at a time, as far as they were asked."""
+        return self._servers.slots
+
+    @property
     def retries(self) -> int:
         """Requests that had to be sent again so far."""
         return self._servers.retries
 
     @property
-    def urls(self) -> tuple[str, ...]:
-        """The servers, as they were named."""
-        return self._urls
+    def answers(self) -> list[tuple[str, int]]:
+        """Of every server its address, and how many requests it has answered so far."""
+        return self._servers.answers
 
     async def model_info(self) -> ModelInfo:
         """The model in use, asked of the servers once.
@@ -348,6 +361,39 @@ class AsyncUpscaler:
         format_ = format_named(finishing.format or ("webp" if picture.is_animation else "png"))
         content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
         return content, replace(result, seconds=round(time.monotonic() - started, 3))
+
+    async def upscale_video(
+        self,
+        src: str | Path,
+        dst: str | Path | None = None,
+        *,
+        options: VideoOptions | None = None,
+        progress: VideoProgress | None = None,
+        overwrite: bool = False,
+    ) -> VideoResult:
+        """Upscale a video file into another, which appears whole or not at all. Needs the extra [video].
+
+        Work is kept in `.OUT.edsr-video` beside the output until that is there: the same call goes on where a run
+        that was killed has stopped.
+
+        Args:
+            src: whatever FFmpeg reads that has a stream of video.
+            dst: .mp4, .mkv, .mov or .webm. A folder, or None for that of `src`: there SRC_x3.mp4.
+            options: codec, quality, tiles; see `edsr_client.video.VideoOptions`.
+            progress: called with (frames done, frames in all or None), first with those of an earlier run.
+            overwrite: whether a file that `dst` does not name may be replaced; one that it names always is.
+
+        Raises:
+            BadVideoError: `src` is no video, or none that can be upscaled.
+            IncompleteVideoError: `src` is damaged or cut off; what could be decoded was written.
+            OutputError: `dst` cannot be written, or cannot hold the codec or the sound.
+            OutputExistsError: there is a file of the name that was made up, and not `overwrite`.
+            ServerError: no server can be reached, is ready, or takes it.
+            MissingExtraError: PyAV is not installed.
+        """
+        from .video.run import upscale_video
+
+        return await upscale_video(self, src, dst, options=options, progress=progress, overwrite=overwrite)
 
     async def _in_bands(
         self, source: Path, dst: str | Path | None, finishing: Finishing, when: When, overwrite: bool

@@ -3,6 +3,9 @@
 EdsrError
 +-- BadImageError           the picture cannot be read, or is not one the model takes
 |   +-- ImageTooLargeError  more pixels than the caller allows
++-- BadVideoError           the video cannot be read, or is not one this package can work on
+|   +-- IncompleteVideoError  it is damaged or cut off; the output holds what could be decoded
++-- MissingExtraError       what is asked for needs an extra of this distribution that is not installed
 +-- OutputError             the result cannot be encoded or written
 |   +-- OutputExistsError   a file that the caller did not name is in its place
 |   +-- OutputBusyError     another run writes there
@@ -22,6 +25,11 @@ EdsrError
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .video.options import VideoResult
+
 
 class EdsrError(Exception):
     """Base of all errors of this package. The message says what happened, to what, and what to do next."""
@@ -37,6 +45,32 @@ class BadImageError(EdsrError):
 
 class ImageTooLargeError(BadImageError):
     """The picture has more pixels than `max_pixels`, the guard against decompression bombs."""
+
+
+class BadVideoError(EdsrError):
+    """The file is no video, cannot be decoded, or is one that cannot be upscaled."""
+
+    exit_code = 3
+
+
+class IncompleteVideoError(BadVideoError):
+    """The video is damaged or ends too early. What could be decoded was upscaled and written.
+
+    Attributes:
+        result: the VideoResult of what was written.
+    """
+
+    exit_code = 10
+
+    def __init__(self, message: str, result: VideoResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class MissingExtraError(EdsrError):
+    """A library is not installed that this needs; the message names the extra that brings it."""
+
+    exit_code = 2
 
 
 class OutputError(EdsrError):

@@ -110,6 +110,14 @@ def check_target(src: Path | None, dst: Path, finishing: Finishing) -> Format:
     Raises:
         OutputError: unknown format, no such folder, or the input itself.
     """
+    check_place(src, dst)
+    format_ = format_named(finishing.format) if finishing.format else format_of(dst)
+    check_available(format_)
+    return format_
+
+
+def check_place(src: Path | None, dst: Path) -> None:
+    """Raise OutputError if there can be no file of that name, or it is the input."""
     try:
         if not dst.parent.is_dir():
             raise OutputError(f"Cannot write {dst}: there is no folder {dst.parent}.")
@@ -121,9 +129,6 @@ def check_target(src: Path | None, dst: Path, finishing: Finishing) -> Format:
         raise OutputError(f"Cannot write {dst}: {error.strerror}.") from None
     except ValueError as error:  # a null character in the name
         raise OutputError(f"Cannot write {str(dst)!r}: {error}.") from None
-    format_ = format_named(finishing.format) if finishing.format else format_of(dst)
-    check_available(format_)
-    return format_
 
 
 def misnamed(dst: Path, format_: Format) -> list[str]:

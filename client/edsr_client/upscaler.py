@@ -8,7 +8,7 @@ import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -23,6 +23,9 @@ from .pictures.decode import DEFAULT_MAX_PIXELS, Picture
 from .retrying import RetryPolicy
 from .tiling import Shape
 from .transports import Transport
+
+if TYPE_CHECKING:
+    from .video.options import VideoOptions, VideoProgress, VideoResult
 
 T = TypeVar("T")
 
@@ -213,6 +216,20 @@ class Upscaler:
             return_errors=return_errors,
         )
         return self._thread.iterate(many)
+
+    def upscale_video(
+        self,
+        src: str | Path,
+        dst: str | Path | None = None,
+        *,
+        options: VideoOptions | None = None,
+        progress: VideoProgress | None = None,
+        overwrite: bool = False,
+    ) -> VideoResult:
+        """See AsyncUpscaler.upscale_video."""
+        return self._thread.run(
+            self._async.upscale_video(src, dst, options=options, progress=progress, overwrite=overwrite)
+        )
 
 
 class _LoopThread:

@@ -18,6 +18,7 @@ from edsr_client import (
     FileResult,
     Finishing,
     ImageTooLargeError,
+    MissingExtraError,
     MockTransport,
     OutputError,
     Upscaler,
@@ -264,7 +265,7 @@ def test_without_the_extra_small_pictures_work_and_large_ones_say_what_to_instal
     source = write(tmp_path / "a.png", pixels())
     monkeypatch.setitem(sys.modules, "pyvips", None)
     upscale(source, tmp_path / "out.png", bands="auto")
-    with pytest.raises(ImageTooLargeError, match=r"\[gigapixel\]"):
+    with pytest.raises(MissingExtraError, match=r"\[gigapixel\]"):
         upscale(source, tmp_path / "out.png")
 
 

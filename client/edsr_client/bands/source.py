@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadImageError, ImageTooLargeError
+from ..errors import BadImageError, MissingExtraError
 from ..pictures.alpha import Array
 from ..pictures.metadata import Metadata, read_metadata
 from ..pictures.plugins import register_plugins
@@ -81,7 +81,7 @@ class Rows:
 
     Raises:
         BadImageError: damaged, or of a kind that does not go in bands.
-        ImageTooLargeError: pyvips is not installed.
+        MissingExtraError: pyvips is not installed.
     """
 
     def __init__(self, path: Path, page: int, orientation: int) -> None:
@@ -143,13 +143,13 @@ def load_vips() -> Any:
     """The module pyvips, silent and without a cache.
 
     Raises:
-        ImageTooLargeError: it is not installed.
+        MissingExtraError: it is not installed.
     """
     os.environ.setdefault("VIPS_WARNING", "0")
     try:
         import pyvips
     except (ImportError, OSError):
-        raise ImageTooLargeError(
+        raise MissingExtraError(
             "Pictures this large need pyvips. Install edsr-client with its extra [gigapixel]."
         ) from None
     pyvips.cache_set_max(0)

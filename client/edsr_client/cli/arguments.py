@@ -14,7 +14,8 @@ from ..async_upscaler import check_tiling
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import ALIASES, FORMATS
 from ..retrying import RetryPolicy
-from . import batch, doctor, info, upscale
+from ..video.options import CODECS, CONTAINERS, PIXEL_FORMATS
+from . import batch, doctor, info, upscale, video
 from .connection import TOKEN_VARIABLE, URL_VARIABLE
 
 EXAMPLES = """\
@@ -24,12 +25,14 @@ examples:
   edsr upscale in.png out.webp --quality 90 --max-side 4096 --url gpu-box:8001 --protocol grpc
   edsr upscale - - --format jpeg < in.jpg > out.jpg
   edsr batch scans/ out/ --recursive --format webp
+  edsr video clip.mp4                         writes clip_x3.mp4, sound and subtitles copied; goes on if it was killed
   edsr info --json
   edsr doctor
   eval "$(edsr completion bash)"
 
-exit codes: 0 done, 2 wrong usage, 3 bad picture, 4 cannot write, 5 server unreachable or too slow, 6 not ready or busy,
-7 no such model, 8 request refused, 9 access denied, 10 some pictures of a batch failed, 130 interrupted, 143 terminated
+exit codes: 0 done, 2 wrong usage, 3 bad picture or video, 4 cannot write, 5 server unreachable or too slow,
+6 not ready or busy, 7 no such model, 8 request refused, 9 access denied, 10 done in part: some pictures of a batch
+failed, or a damaged video was written as far as it could be decoded, 130 interrupted, 143 terminated
 """
 
 BATCH_EXAMPLES = """\
@@ -63,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
     parser = argparse.ArgumentParser(
         prog="edsr",
-        description="Super-resolution of pictures by an EDSR model on a Triton server.",
+        description="Super-resolution of pictures and videos by an EDSR model on a Triton server.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -74,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _upscale_command(commands, [server, common])
     _batch_command(commands, [server, common])
+    _video_command(commands, [server, common])
     asked = commands.add_parser(
         "info", parents=[server, common], help="which servers, model, weights, precision and limits"
     )
@@ -220,6 +224,37 @@ def _tile_options(parser: argparse.ArgumentParser) -> Any:
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures (%(default)s)"
     )
     return tiles
+
+
+def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "video", parents=parents, help="upscale a video; sound, subtitles, chapters are copied (extra [video])"
+    )
+    parser.add_argument("src", metavar="IN", help="a video file").complete = shtab.FILE
+    parser.add_argument(
+        "dst", metavar="OUT", nargs="?", help=f"{', '.join(CONTAINERS)}, or a folder (default: IN_x3.mp4 beside IN)"
+    ).complete = shtab.FILE
+    output = parser.add_argument_group("result")
+    output.add_argument("--codec", choices=tuple(CODECS), help="default: h264; in .webm av1")
+    defaults = ", ".join(f"{codec.name} {codec.crf}" for codec in CODECS.values())
+    output.add_argument("--crf", type=int, metavar="N", help=f"constant quality, less is better (default: {defaults})")
+    output.add_argument("--preset", metavar="NAME", help="speed of the encoder: ultrafast to placebo, for av1 13 to 0")
+    output.add_argument("--pixel-format", choices=PIXEL_FORMATS, default=PIXEL_FORMATS[0], help="default: %(default)s")
+    output.add_argument("--no-sound", action="store_true", help="leave the sound out")
+    output.add_argument("--overwrite", action="store_true", help="replace IN_x3.mp4; an OUT that is named always is")
+    output.add_argument("--json", action="store_true", help="describe the result, or the error, as JSON")
+    output.add_argument("-q", "--quiet", action="store_true", help="no progress, no result line")
+    work = parser.add_argument_group("work")
+    work.add_argument(
+        "--segment",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="seconds of video after which work is safe from being killed (default: %(default)g)",
+    )
+    work.add_argument("--tile", type=_tile, metavar="N|HxW", help="largest tile in pixels (default: by the server)")
+    work.add_argument("--halo", type=_halo, metavar="N|exact", help="pixels around a tile (see `edsr upscale`)")
+    parser.set_defaults(run=video.run)
 
 
 def _tile(text: str) -> int | tuple[int, int]:
