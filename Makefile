@@ -98,7 +98,7 @@ roofline: onnx ## The physical limit here and what is reached (MODEL= SHAPES=); 
 int8-layers: onnx ## What each convolution costs in 8 bits (MODEL=); renders docs/int8-layers.svg
 	@$(PY) -m edsr_perf int8-layers $(addprefix --model ,$(MODEL))
 
-scaling: setup ## Time against pixels on a running server, 64x64 to 8192x8192 (URL=); renders docs/scaling.svg
+scaling: setup ## Time against pixels on a running server (URL=); renders docs/scaling.svg
 	@$(PY) -m edsr_perf scaling $(addprefix --url ,$(URL))
 
 perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL=); fails where there is none

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import OutputError
+from ..errors import OutputBusyError, OutputError
 from .encoder import CodedPacket
 
 FORMAT = 1
@@ -152,7 +152,7 @@ class Workshop:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise OutputError(f"Another run is at work on {target} (in {self.folder}). Wait for it.") from None
+            raise OutputBusyError(f"Another run is at work on {target} (in {self.folder}). Wait for it.") from None
 
     def _take_over(self, wanted: dict[str, Any]) -> None:
         found = _read_json(self.folder / "work.json")
