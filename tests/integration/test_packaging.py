@@ -91,15 +91,20 @@ METHODS = {
     "server_info": "(self)",
     "upscale": "(self, image: 'Array', *, tile: 'int | Shape | None' = None, halo: 'Halo | None' = None, "
     "progress: 'Progress | None' = None)",
+    "upscale_many": "(self, images: 'Iterable[Array]', *, tile: 'int | Shape | None' = None, "
+    "halo: 'Halo | None' = None, in_flight: 'int | None' = None, return_errors: 'bool' = False)",
+    "upscale_video": "(self, src: 'str | Path', dst: 'str | Path | None' = None, *, "
+    "options: 'VideoOptions | None' = None, progress: 'VideoProgress | None' = None, overwrite: 'bool' = False)",
     "close": "(self)",
 }
 
 
 def test_the_public_surfaces_are_what_we_promise() -> None:
     assert edsr_client.__all__ == [
-        *("AccessDeniedError", "AsyncUpscaler", "BadImageError", "EdsrError", "FileResult", "Finishing"),
-        *("ImageTooLargeError", "MockTransport", "ModelContractError", "ModelInfo", "ModelNotFoundError"),
-        *("NotTritonError", "OutputError", "OutputExistsError", "Picture", "RequestRefusedError", "ServerBusyError"),
+        *("AccessDeniedError", "AsyncUpscaler", "BadImageError", "BadVideoError", "EdsrError", "FileResult"),
+        *("Finishing", "ImageTooLargeError", "IncompleteVideoError", "MissingExtraError", "MockTransport"),
+        *("ModelContractError", "ModelInfo", "ModelNotFoundError", "NotTritonError", "OutputBusyError"),
+        *("OutputError", "OutputExistsError", "Picture", "RequestRefusedError", "ServerBusyError"),
         *("ServerError", "ServerNotReadyError", "ServerTimeoutError", "ServerUnreachableError", "Transport"),
         "Upscaler",
     ]
