@@ -132,6 +132,19 @@ def test_a_bad_picture_is_named_and_counted(run: Run, embedded_server: RunningSe
     assert (summary["made"], summary["done_before"], summary["failed"]) == (0, 3, 1)
 
 
+def test_a_reader_that_goes_away_ends_it_quietly(embedded_server: RunningServer, tmp_path: Path) -> None:
+    command_line = command(pictures(tmp_path / "in", 30), tmp_path / "out", embedded_server.options.http_url, "--json")
+    process = subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["status"] == "done"
+    process.stdout.close()
+    told = process.stderr.read()
+    assert process.wait(30) == 1
+    assert "Traceback" not in told
+    assert "The same command goes on from here." in told
+
+
 def test_names_come_from_standard_input(embedded_server: RunningServer, tmp_path: Path) -> None:
     pictures(tmp_path / "in", 2)
     done = subprocess.run(

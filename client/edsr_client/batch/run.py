@@ -108,8 +108,6 @@ async def run_batch(
                 await run.work(options.jobs or _jobs(model.instances, len(upscaler.urls)))
             except _Stop as stop:
                 raise stop.error from None
-            except OSError as error:  # of a sync
-                raise OutputError(f"Cannot write to {out}: {error.strerror}.") from None
             finally:
                 summary.seconds = time.monotonic() - started
     return summary
@@ -191,12 +189,18 @@ class _Run:
                 task.cancel()
             await asyncio.gather(*workers, syncing, return_exceptions=True)
         self._write({"status": ENDED, "run": self._id, "time": _now()})
-        await asyncio.to_thread(self._manifest.sync)
+        await asyncio.to_thread(self._to_disk)
 
     async def _sync(self) -> None:
         while True:
             await asyncio.sleep(SYNC_EVERY_S)
-            await asyncio.to_thread(self._manifest.sync)
+            await asyncio.to_thread(self._to_disk)
+
+    def _to_disk(self) -> None:
+        try:
+            self._manifest.sync()
+        except OSError as error:
+            raise _Stop(OutputError(f"Cannot write to {self._looked_for.out}: {error.strerror}.")) from None
 
     async def _worker(self) -> None:
         while (found := await self._next()) is not None:
