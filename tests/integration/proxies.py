@@ -131,3 +131,21 @@ class HttpProxy(_Background):
                 k: v for k, v in response.headers.items() if k.lower() not in ("transfer-encoding", "content-length")
             }
             return web.Response(status=response.status, headers=kept, body=await response.read())
+
+
+class Gate(HttpProxy):
+    """Lets `left` more inference requests through to `target` and holds the others, so that a run cannot end early."""
+
+    def __init__(self, target: str, left: float) -> None:
+        super().__init__(target, self._hold)
+        self.left = left
+
+    async def _hold(self, request: web.Request) -> web.StreamResponse | None:
+        if not request.path.endswith("/infer"):
+            return None
+        while self.left < 1:
+            await asyncio.sleep(0.01)
+            if request.transport is None:  # the client is gone: the server need not hear of it
+                return web.Response(status=503)
+        self.left -= 1
+        return None

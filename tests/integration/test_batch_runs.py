@@ -20,10 +20,11 @@ from edsr_client.batch import MANIFEST
 from edsr_perf.analyzer.metrics import metrics_of
 from edsr_serving import RunningServer, ServerOptions, free_ports, start
 from PIL import Image
+from proxies import Gate
 
 MODEL = "edsr_baseline_x3"
 EDSR = [sys.executable, "-m", "edsr_client", "batch"]
-PICTURES, KILLS = 200, 4
+PICTURES, KILLS, DYING = 200, 4, 400
 
 
 def pictures(folder: Path, count: int, side: int = 24) -> Path:
@@ -60,7 +61,7 @@ def command(source: Path, out: Path, url: str, *more: str) -> list[str]:
     return [*EDSR, str(source), str(out), "--recursive", "--url", url, *more]
 
 
-def until(process: subprocess.Popen[str], out: Path, count: int) -> None:
+def until(process: subprocess.Popen[Any], out: Path, count: int) -> None:
     """Wait until that many results are recorded, or the process has ended."""
     deadline = time.monotonic() + 60
     while len(lines(out)) < count and process.poll() is None:
@@ -78,11 +79,13 @@ def test_killed_again_and_again_it_goes_on_and_makes_nothing_twice(
 
     out, before = tmp_path / "out", requests(embedded_server)
     jobs = 4
-    for kill in range(KILLS):
-        process = subprocess.Popen(command(source, out, url, "--jobs", str(jobs)), stderr=subprocess.PIPE, text=True)
-        until(process, out, (kill + 1) * PICTURES // (KILLS + 1))
-        process.kill()
-        process.communicate()
+    each = PICTURES // (KILLS + 1)
+    for kill in range(1, KILLS + 1):
+        with Gate(url, left=each) as gate:  # what was let through before a kill is under way or recorded
+            process = subprocess.Popen(command(source, out, gate.url, "--jobs", str(jobs)), stderr=subprocess.PIPE)
+            until(process, out, kill * each - 2 * jobs * kill)
+            process.kill()
+            process.communicate()
         for path, data in results(out).items():
             if not Path(path).name.startswith(".edsr-") and ".edsr-batch" not in path:
                 assert data == expected[path]  # whole, or not there
@@ -104,10 +107,12 @@ def test_interrupted_it_says_how_far_it_is(
 ) -> None:
     source, out = pictures(tmp_path / "in", 100), tmp_path / "out"
     url = embedded_server.options.http_url
-    process = subprocess.Popen(command(source, out, url), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    until(process, out, 10)
-    process.send_signal(sent)
-    _, errors = process.communicate(timeout=30)
+    with Gate(url, left=40) as gate:
+        run_it = command(source, out, gate.url)
+        process = subprocess.Popen(run_it, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        until(process, out, 10)
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=30)
     assert process.returncode == code, errors
     assert "The same command goes on from here." in errors
     assert "Traceback" not in errors
@@ -174,13 +179,13 @@ def test_the_dry_run_says_what_there_is_to_do(run: Run, embedded_server: Running
 def test_two_runs_do_not_write_into_one_folder(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
     source, out = pictures(tmp_path / "in", 15, side=160), tmp_path / "out"
     url = embedded_server.options.http_url
-    first = subprocess.Popen(command(source, out, url), stdout=subprocess.DEVNULL)
-    try:
-        until(first, out, 1)  # type: ignore[arg-type]
+    with Gate(url, left=1) as gate:
+        first = subprocess.Popen(command(source, out, gate.url), stdout=subprocess.DEVNULL)
+        until(first, out, 1)
         second = run("edsr_client", "batch", source, out, "-r", "--url", url)
         assert_one_line_error(second, 4, f"Another run (process {first.pid})")
-    finally:
-        first.wait(60)
+        gate.left = PICTURES
+        assert first.wait(60) == 0
     assert len(results(out)) == 15
 
 
@@ -193,7 +198,7 @@ def own_server(root: Path, tmp_path: Path) -> ServerOptions:
 
 
 def test_a_server_that_dies_and_comes_back_costs_time_only(own_server: ServerOptions, tmp_path: Path) -> None:
-    source, out = pictures(tmp_path / "in", 120), tmp_path / "out"
+    source, out = pictures(tmp_path / "in", DYING), tmp_path / "out"
     with start(own_server) as server:
         process = subprocess.Popen(
             command(source, out, own_server.http_url, "--retries", "1"),
@@ -203,6 +208,7 @@ def test_a_server_that_dies_and_comes_back_costs_time_only(own_server: ServerOpt
         )
         until(process, out, 10)
         os.kill(server.process.pid, signal.SIGKILL)
+        assert len(lines(out)) < DYING, "it was too late to kill it"
     until_waiting = time.monotonic() + 4
     while time.monotonic() < until_waiting and process.poll() is None:
         time.sleep(0.1)
@@ -210,10 +216,10 @@ def test_a_server_that_dies_and_comes_back_costs_time_only(own_server: ServerOpt
     with start(replace(own_server, run_dir=tmp_path / "run2")):
         told, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert told.startswith("120 made; ")
+    assert told.startswith(f"{DYING} made; ")
     assert "note: waiting up to 300 s for a server" in errors
     assert "note: a server answers again" in errors
-    assert len(results(out)) == 120
+    assert len(results(out)) == DYING
 
 
 def test_wrong_usage_is_one_line(run: Run, tmp_path: Path) -> None:
