@@ -67,7 +67,7 @@ async def upscale_in_bands(
     """
     started = time.monotonic()
     check_pixels(str(source), header.size, max_pixels)
-    check_header(source, header, frame, finishing.strip_metadata)
+    check_header(source, header, frame)
     rows = await asyncio.to_thread(Rows, source, frame or 0, header.orientation)
     model = await upscaler.model_info()
     low = (rows.width, rows.height)

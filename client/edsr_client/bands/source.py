@@ -11,10 +11,9 @@ import numpy as np
 
 from ..errors import BadImageError, MissingExtraError
 from ..pictures.alpha import Array
-from ..pictures.metadata import Metadata, read_metadata
+from ..pictures.metadata import ORIENTATION, Metadata, read_metadata
 from ..pictures.plugins import register_plugins
 
-GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
 # Where the data of strips and tiles lie, and how many bytes of it.
 DATA_OFFSETS, DATA_SIZES = (273, 324), (279, 325)
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
@@ -28,7 +27,6 @@ class Header:
         kind: "TIFF", ..., as Pillow calls it; "" for what it cannot read.
         size: (width, height), before its orientation is applied.
         pages: of a TIFF file.
-        has_geo_tags: whether it is a GeoTIFF.
         metadata, orientation, notes: see read_metadata.
         is_cut_short: whether data that the header names lie behind the file's end.
     """
@@ -36,7 +34,6 @@ class Header:
     kind: str
     size: tuple[int, int]
     pages: int
-    has_geo_tags: bool
     metadata: Metadata
     orientation: int
     notes: list[str]
@@ -52,9 +49,8 @@ def header_of(path: Path) -> Header | None:
     try:
         with Image.open(path) as image:
             if image.format not in ("TIFF", "PNG", "JPEG", "MPO"):
-                return Header(image.format or "", image.size, 1, False, Metadata(), 1, [], False)
+                return Header(image.format or "", image.size, 1, Metadata(), 1, [], False)
             tags: Any = getattr(image, "tag_v2", {})
-            geo = any(tag in tags for tag in GEO_TAGS)
             ends = (
                 offset + size
                 for where, sizes in zip(DATA_OFFSETS, DATA_SIZES, strict=True)
@@ -63,8 +59,10 @@ def header_of(path: Path) -> Header | None:
             cut_short = max(ends, default=0) > path.stat().st_size
             pages = int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
             metadata, orientation, notes = read_metadata(image, without_decoding=True)
+            if image.format == "TIFF" and tags.get(ORIENTATION) in range(2, 9):  # Pillow would turn it itself
+                orientation = int(tags[ORIENTATION])
             kind = "JPEG" if image.format == "MPO" else str(image.format)
-            return Header(kind, image.size, pages, geo, metadata, orientation, notes, cut_short)
+            return Header(kind, image.size, pages, metadata, orientation, notes, cut_short)
     except Exception:  # Pillow raises whatever its parser stumbled over
         return None
     finally:
@@ -156,11 +154,11 @@ def load_vips() -> Any:
     return pyvips
 
 
-def check_header(path: Path, header: Header, frame: int | None, strip_metadata: bool) -> None:
+def check_header(path: Path, header: Header, frame: int | None) -> None:
     """What can be known to go wrong before the work.
 
     Raises:
-        BadImageError: truncated, several pages and none named, no such page, geo-tags that would be lost.
+        BadImageError: truncated, several pages and none named, no such page.
     """
     if header.is_cut_short:
         raise BadImageError(f"{path} is damaged or truncated: its data end before they should.")
@@ -168,8 +166,3 @@ def check_header(path: Path, header: Header, frame: int | None, strip_metadata: 
         raise BadImageError(f"{path} has {header.pages} pages. Name one, counted from 0: frame=... (`--frame`).")
     if frame is not None and not 0 <= frame < header.pages:
         raise BadImageError(f"{path} has no frame {frame}; it has {header.pages}, counted from 0.")
-    if header.has_geo_tags and not strip_metadata:
-        raise BadImageError(
-            f"{path} has geo-tags, which do not survive in bands. Drop metadata (`--strip-metadata`) and put the place "
-            "on the result: `gdal_translate -a_srs ... -a_ullr ...`."
-        )

@@ -12,11 +12,13 @@ from typing import Any
 from ..errors import OutputError
 from ..pictures.encode import FULL_CHROMA_QUALITY, PNG_COMPRESSION
 from ..pictures.formats import Format
-from ..pictures.metadata import Metadata
+from ..pictures.metadata import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Metadata
 from ..staged import PREFIX, SUFFIX
 from .source import load_vips
+from .tiff_tags import add_tags
 
 MM_PER_INCH = 25.4
+RESOLUTION = (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT)
 # From here on a TIFF file needs 64-bit offsets, whatever its compression makes of it.
 BIG_TIFF_BYTES = 2_000_000_000
 INTERPRETATIONS = {(1, 1): "b-w", (2, 1): "b-w", (1, 2): "grey16", (2, 2): "grey16", (3, 1): "srgb", (4, 1): "srgb"}
@@ -58,6 +60,8 @@ class Writer:
         keep = "|".join(kind for kind, content in kinds.items() if content) or "none"
         try:
             self._save(image, str(partial), format_, quality, keep)
+            if format_.name == "tiff":  # libvips writes a resolution even where there is none
+                add_tags(partial, metadata.exif, drop=() if metadata.dpi else RESOLUTION)
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
             if target.exists():

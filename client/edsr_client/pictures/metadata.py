@@ -9,12 +9,14 @@ import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .place import PLACE_TAGS, corrected_place
+
 if TYPE_CHECKING:
     from PIL.Image import Exif
     from PIL.Image import Image as PillowImage
 
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, EXIF_IFD, GPS_IFD = 0x0112, 0x011A, 0x011B, 0x8769, 0x8825
-INTEROP_IFD = 0xA005
+INTEROP_IFD, RESOLUTION_UNIT = 0xA005, 0x0128
 PIXEL_X, PIXEL_Y = 0xA002, 0xA003
 # How the pixels of the old file were stored; also its ICC profile, XMP and the like, which are handed over apart.
 STRUCTURE = {
@@ -114,6 +116,11 @@ def _read_exif(image: PillowImage, notes: list[str]) -> tuple[bytes | None, int]
     try:
         if image.format == "TIFF":
             exif, orientation = image.getexif(), 1  # Pillow and OpenCV turn TIFF files themselves
+            is_turned = exif.get(ORIENTATION, 1) in range(2, 9)
+            if is_turned and (place := [tag for tag in PLACE_TAGS if tag in exif]):
+                notes.append("the picture is turned: its geo-tags, which count in pixels, were dropped")
+                for tag in place:
+                    del exif[tag]
         else:
             exif = _loaded(image.info.get("exif") or b"")
             orientation = exif.get(ORIENTATION, 1)
@@ -129,6 +136,7 @@ def _corrected_exif(content: bytes | None, size: tuple[int, int], factors: tuple
     if content is None:
         return None
     main, details = _described(_loaded(content))
+    main |= corrected_place(main, factors)
     for tag, factor in ((X_RESOLUTION, factors[0]), (Y_RESOLUTION, factors[1])):
         if tag in main:
             value = float(main.pop(tag)) * factor
@@ -163,6 +171,7 @@ def _made_of(main: dict[int, Any], details: dict[int, dict[int, Any]]) -> bytes 
     if not main and not details:
         return None
     exif = Image.Exif()
+    exif.endian = "<"
     for tag, value in (main | details).items():
         exif[tag] = value
     return exif.tobytes()
