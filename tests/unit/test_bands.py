@@ -298,6 +298,35 @@ def test_bands_cover_the_picture_once(height: int, row_bytes: int, scale: int, h
         assert one.bottom == min(height, one.keep_bottom + halo_px)
 
 
+@pytest.mark.parametrize(
+    ("name", "is_subsampled", "share"),
+    [("a.jpg", False, 9), ("a.jpg", True, 6), ("a.png", False, 3)],
+)
+def test_what_a_decoder_holds_whole_is_said_before_the_work(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    is_subsampled: bool,
+    share: int,
+) -> None:
+    import pyvips
+
+    plain, slow = tmp_path / f"plain_{name}", tmp_path / name
+    image = pyvips.Image.new_from_array(pixels())
+    for path, interlace in ((plain, False), (slow, True)):
+        subsampling = {"subsample_mode": "on" if is_subsampled else "off"} if path.suffix == ".jpg" else {}
+        image.write_to_file(str(path), interlace=interlace, **subsampling)
+    headers = [header_of(path) for path in (plain, slow)]
+    assert [header and header.whole_bytes for header in headers] == [0, share * HEIGHT * WIDTH]
+    monkeypatch.setattr("edsr_client.bands.run.MUCH_BYTES", 1000)
+    upscale(plain, tmp_path / "plain.tif")
+    assert not caplog.records
+    upscale(slow, tmp_path / "slow.tif")
+    assert "which its decoder unpacks whole" in caplog.text
+    np.testing.assert_array_equal(frame(tmp_path / "plain.tif"), frame(tmp_path / "slow.tif"))
+
+
 def test_rows_come_from_the_top_with_what_was_read_before(tmp_path: Path) -> None:
     image = pixels()
     rows = Rows(write(tmp_path / "a.png", image), 0, 1)

@@ -34,6 +34,8 @@ BANDS_IN_FLIGHT = 2
 USUAL_TILE_PX = 1024
 # 16 bits and transparency are made of neighbourhoods that reach further than the network alone.
 DEEP_MARGIN_PX = 16
+# More than this is worth a word before it is taken.
+MUCH_BYTES = 200_000_000
 logger = logging.getLogger("edsr_client")
 
 
@@ -68,6 +70,13 @@ async def upscale_in_bands(
     started = time.monotonic()
     check_pixels(str(source), header.size, max_pixels)
     check_header(source, header, frame)
+    if header.whole_bytes > MUCH_BYTES:
+        logger.warning(
+            "%s is %s, which its decoder unpacks whole: %.1f GB more memory. To need less, write it anew without.",
+            source,
+            "interlaced" if header.kind == "PNG" else "progressive",
+            header.whole_bytes / 1e9,
+        )
     rows = await asyncio.to_thread(Rows, source, frame or 0, header.orientation)
     model = await upscaler.model_info()
     low = (rows.width, rows.height)

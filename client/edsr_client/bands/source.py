@@ -29,6 +29,7 @@ class Header:
         pages: of a TIFF file.
         metadata, orientation, notes: see read_metadata.
         is_cut_short: whether data that the header names lie behind the file's end.
+        whole_bytes: that its decoder needs at once because rows come last; 0 for what is read row by row.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Header:
     orientation: int
     notes: list[str]
     is_cut_short: bool
+    whole_bytes: int
 
 
 def header_of(path: Path) -> Header | None:
@@ -49,7 +51,7 @@ def header_of(path: Path) -> Header | None:
     try:
         with Image.open(path) as image:
             if image.format not in ("TIFF", "PNG", "JPEG", "MPO"):
-                return Header(image.format or "", image.size, 1, Metadata(), 1, [], False)
+                return Header(image.format or "", image.size, 1, Metadata(), 1, [], False, 0)
             tags: Any = getattr(image, "tag_v2", {})
             ends = (
                 offset + size
@@ -62,11 +64,23 @@ def header_of(path: Path) -> Header | None:
             if image.format == "TIFF" and tags.get(ORIENTATION) in range(2, 9):  # Pillow would turn it itself
                 orientation = int(tags[ORIENTATION])
             kind = "JPEG" if image.format == "MPO" else str(image.format)
-            return Header(kind, image.size, pages, metadata, orientation, notes, cut_short)
+            whole = _whole_bytes(image)
+            return Header(kind, image.size, pages, metadata, orientation, notes, cut_short, whole)
     except Exception:  # Pillow raises whatever its parser stumbled over
         return None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _whole_bytes(image: Any) -> int:
+    """Of an interlaced PNG all pixels; of a progressive JPEG also all coefficients, two bytes for each sample."""
+    pixels = int(image.width * image.height)
+    if image.format == "PNG" and image.info.get("interlace"):
+        return pixels * len(image.getbands()) * (2 if ";16" in image.mode or image.mode == "I" else 1)
+    if image.info.get("progressive"):
+        shares = [across * down for _, across, down, _ in image.layer]
+        return pixels * len(shares) + 2 * pixels * int(sum(shares)) // int(max(shares))
+    return 0
 
 
 class Rows:
