@@ -125,6 +125,10 @@ def check_place(src: Path | None, dst: Path) -> None:
             raise OutputError(f"Cannot write {dst}: it is a folder. Name a file in it.")
         if src is not None and dst.exists() and src.exists() and dst.samefile(src):
             raise OutputError(f"{dst} is the input itself. Name another output; nothing was changed.")
+        folder = Path(os.path.realpath(dst)).parent  # where a link leads to
+        is_file = dst.is_file() or not dst.exists()
+        if is_file and folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"Cannot write {dst}: Permission denied; {folder} takes no new files.")
     except OSError as error:  # a name that is too long, a folder that may not be looked into
         raise OutputError(f"Cannot write {dst}: {error.strerror}.") from None
     except ValueError as error:  # a null character in the name

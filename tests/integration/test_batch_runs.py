@@ -176,6 +176,17 @@ def test_the_dry_run_says_what_there_is_to_do(run: Run, embedded_server: Running
     assert found["seconds"] > 0
 
 
+def test_a_folder_without_pictures_is_said_to_be_one(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
+    pictures(tmp_path / "in", 2)
+    (tmp_path / "in" / "a.txt").write_text("no picture")
+    url = embedded_server.options.http_url
+    for more in ((), ("--dry-run",)):
+        told = run("edsr_client", "batch", "in", "out", *more, "--url", url)
+        assert told.returncode == 0
+        assert told.stderr.startswith("note: there is no picture to be found there")
+        assert "--recursive" in told.stderr
+
+
 def test_two_runs_do_not_write_into_one_folder(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
     source, out = pictures(tmp_path / "in", 15, side=160), tmp_path / "out"
     url = embedded_server.options.http_url

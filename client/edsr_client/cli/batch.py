@@ -40,7 +40,10 @@ def run(args: argparse.Namespace) -> int:
         patience_s=args.patience,
     )
     if args.dry_run:
-        return _tell_estimate(asyncio.run(_estimate(args, named, Path(out), options, listed)), args.json)
+        found = asyncio.run(_estimate(args, named, Path(out), options, listed))
+        if not found.to_make + found.unreadable + found.left_alone:
+            print(f"note: {_nothing_found(options)}", file=sys.stderr)
+        return _tell_estimate(found, args.json)
     return _run(args, named, Path(out), options, listed)
 
 
@@ -79,6 +82,8 @@ def _run(
         print(json.dumps({"status": "summary", **asdict(summary)}))
     elif not args.quiet:
         print(_in_words(summary))
+    if not summary.seen:
+        print(f"note: {_nothing_found(options)}", file=sys.stderr)
     if summary.other_settings and not args.json:
         words = "were made with other options or another model; --overwrite makes them anew"
         print(f"note: {summary.other_settings:,} of those that are there {words}", file=sys.stderr)
@@ -93,6 +98,11 @@ async def _estimate(
     async with _upscaler(args) as upscaler:
         note = lambda words: print(f"note: {words}", file=sys.stderr)  # noqa: E731
         return await estimate(upscaler, named, out, options, listed=listed, note=note)
+
+
+def _nothing_found(options: BatchOptions) -> str:
+    deeper = "" if options.recursive else "; folders in folders are looked into with --recursive"
+    return f"there is no picture to be found there, going by the names' extensions{deeper}"
 
 
 def _upscaler(args: argparse.Namespace) -> AsyncUpscaler:
