@@ -14,6 +14,8 @@ from .metadata import EXIF_IFD, GPS_IFD, X_RESOLUTION, Y_RESOLUTION, Metadata
 
 XMP_TAG, ICC_TAG, RESOLUTION_UNIT, INCH = 700, 34675, 296, 2
 BYTE, LONG, UNDEFINED = 1, 4, 7  # types of tags
+# zlib's usual 6 takes twice as long, and saves 2%.
+DEFLATE_LEVEL = 4
 STRIP_ROWS, MAX_BYTES = 64, 2**32 - 2**20
 
 
@@ -37,7 +39,9 @@ def encode_tiff(image: NDArray[Any], metadata: Metadata) -> bytes:
         "<u2" if deep else np.uint8
     )
     rows[:, 1:] -= rows[:, :-1].copy()
-    strips = [zlib.compress(rows[top : top + STRIP_ROWS].tobytes(), 6) for top in range(0, len(rows), STRIP_ROWS)]
+    strips = [
+        zlib.compress(rows[top : top + STRIP_ROWS].tobytes(), DEFLATE_LEVEL) for top in range(0, len(rows), STRIP_ROWS)
+    ]
     lengths = [len(strip) for strip in strips]
     if sum(lengths) > MAX_BYTES:
         raise ValueError("it would be larger than 4 GB, which TIFF cannot hold")
