@@ -311,7 +311,7 @@ class AsyncUpscaler:
         if is_named:
             files.check_target(source, folder, finishing)
         started = time.monotonic()
-        banded = await self._in_bands(source, dst, finishing, bands, overwrite)
+        banded = await self._in_bands(source, dst, finishing, bands, overwrite, frame)
         if banded is not None:
             from .bands import upscale_in_bands
 
@@ -396,14 +396,20 @@ class AsyncUpscaler:
         return await upscale_video(self, src, dst, options=options, progress=progress, overwrite=overwrite)
 
     async def _in_bands(
-        self, source: Path, dst: str | Path | None, finishing: Finishing, when: When, overwrite: bool
+        self,
+        source: Path,
+        dst: str | Path | None,
+        finishing: Finishing,
+        when: When,
+        overwrite: bool,
+        frame: int | None,
     ) -> tuple[Path, Header, Format] | None:
         """Target, header and format of a picture that goes in bands; None for all others, and for what is no picture.
 
         Raises:
             OutputError: the result cannot be written; as `upscale_file`.
         """
-        header = None if when == "never" else await asyncio.to_thread(header_of, source)
+        header = None if when == "never" else await asyncio.to_thread(header_of, source, frame)
         if header is None:
             return None
         if dst is not None and not files.is_folder(dst):

@@ -1,4 +1,4 @@
-"""The client's memory over the time of one large picture: figures, and a plot in docs."""
+"""The client's memory over the time of one large picture, or of many small ones: figures, and a plot in docs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ EVERY_S = 0.25
 POINTS = 400
 # Photographs are smooth: squares of one colour, each pixel with a little noise, compress about as they do.
 SQUARE_PX = 16
+SMALL_PX = 24
+CLIENT = [sys.executable, "-m", "edsr_client"]
+Measured = tuple[dict[str, Any], float, list[tuple[float, int]]]
 
 
 def add_command(commands: Any) -> None:
     """Register `memory`."""
-    parser = commands.add_parser("memory", help="the client's memory over time, for one large picture: docs/memory.svg")
+    parser = commands.add_parser("memory", help="the client's memory over time, large picture or many: docs/memory.svg")
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
     parser.add_argument("--url", default="localhost:8000", help="host:port of a server (default: %(default)s)")
     parser.add_argument("--megapixels", type=float, default=100.0, help="of the picture, LR (default: %(default)g)")
+    parser.add_argument("--pictures", type=int, help=f"a folder of so many instead, {SMALL_PX}x{SMALL_PX} px each")
     parser.add_argument("--folder", type=Path, help="for the picture and its result (default: the system's)")
     parser.set_defaults(run=reported(_run))
 
@@ -40,31 +44,54 @@ def _run(args: argparse.Namespace) -> int:
 
     with Upscaler(args.url) as upscaler:
         info = upscaler.model_info()
-    width = round(math.sqrt(args.megapixels * 1e6 * 4 / 3))
-    height = round(args.megapixels * 1e6 / width)
     with tempfile.TemporaryDirectory(prefix="edsr-memory-", dir=args.folder) as name:
-        source, target = Path(name) / "large.tif", Path(name) / "upscaled.tif"
-        _tell(f"making a picture of {width}x{height}")
-        make_picture(source, width, height)
-        command = [sys.executable, "-m", "edsr_client", "upscale", str(source), str(target), "-q", "--url", args.url]
-        seconds, points = watch(command)
-        size = target.stat().st_size
+        measure = _folder if args.pictures else _picture
+        found, seconds, points = measure(args, Path(name))
     result = {
-        "picture": [width, height],
-        "megapixels": round(width * height / 1e6, 1),
+        **found,
         "model": info.name,
         "precision": info.inference_precision,
         "seconds": round(seconds, 1),
         "peak_mb": max(mb for _, mb in points),
-        "result_mb": round(size / 1e6),
         "memory_mb": thinned(points),
         "machine": machine(),
     }
-    path = args.root / "perf" / "results" / f"memory-{round(args.megapixels)}mp-{info.name}.json"
+    what = f"{args.pictures}-pictures" if args.pictures else f"{round(args.megapixels)}mp"
+    path = args.root / "perf" / "results" / f"memory-{what}-{info.name}.json"
     write_json(path, result)
     write_whole(args.root / "docs" / CHART, draw(read_results(args.root, "memory-*.json")))
-    _tell(f"{result['megapixels']} megapixels in {seconds:.0f} s: {result['peak_mb']} MB at most; wrote {path}")
+    _tell(f"{_title(result)} in {seconds:.0f} s: {result['peak_mb']} MB at most; wrote {path}")
     return 0
+
+
+def _picture(args: argparse.Namespace, folder: Path) -> Measured:
+    width = round(math.sqrt(args.megapixels * 1e6 * 4 / 3))
+    height = round(args.megapixels * 1e6 / width)
+    source, target = folder / "large.tif", folder / "upscaled.tif"
+    _tell(f"making a picture of {width}x{height}")
+    make_picture(source, width, height)
+    seconds, points = watch([*CLIENT, "upscale", str(source), str(target), "-q", "--url", args.url])
+    size = [width, height]
+    megapixels = round(width * height / 1e6, 1)
+    return {"picture": size, "megapixels": megapixels, "result_mb": round(target.stat().st_size / 1e6)}, seconds, points
+
+
+def _folder(args: argparse.Namespace, folder: Path) -> Measured:
+    _tell(f"making {args.pictures:,} pictures")
+    make_pictures(folder / "in", args.pictures)
+    command = [*CLIENT, "batch", str(folder / "in"), str(folder / "out"), "-q", "--url", args.url]
+    seconds, points = watch(command)
+    made = sum(path.suffix == ".png" for path in (folder / "out").iterdir())
+    if made != args.pictures:
+        raise PerfError(f"{made:,} of {args.pictures:,} pictures were made")
+    again, _ = watch(command)
+    return {"pictures": args.pictures, "side": SMALL_PX, "again_seconds": round(again, 1)}, seconds, points
+
+
+def _title(result: dict[str, Any]) -> str:
+    if "pictures" in result:
+        return f"{result['pictures']:,} pictures of {result['side']}x{result['side']}"
+    return f"{result['megapixels']:g} megapixels"
 
 
 def _tell(line: str, stream: TextIO | None = None) -> None:
@@ -84,6 +111,17 @@ def make_picture(path: Path, width: int, height: int) -> None:
     (coarse + noise).cast("uchar").copy(interpretation="srgb").tiffsave(
         str(path), compression="deflate", tile=True, bigtiff=True
     )
+
+
+def make_pictures(folder: Path, count: int) -> None:
+    """Small PNG files in one folder, no two alike."""
+    from PIL import Image
+
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(count):
+        pixels = random.integers(0, 256, (SMALL_PX, SMALL_PX, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:07}.png", compress_level=0)
 
 
 def watch(command: list[str]) -> tuple[float, list[tuple[float, int]]]:
@@ -130,9 +168,9 @@ def draw(results: list[dict[str, Any]]) -> bytes:
     settings = {"svg.hashsalt": "edsr-triton", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
     with plt.rc_context(settings):
         figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
-        for result in sorted(results, key=lambda each: each["megapixels"]):
+        for result in sorted(results, key=lambda each: each.get("megapixels", math.inf)):
             seconds = [at / result["seconds"] * 100 for at, _ in result["memory_mb"]]
-            label = f"{result['megapixels']:g} megapixels, {result['model']}, {result['seconds']:.0f} s"
+            label = f"{_title(result)}, {result['model']}, {result['seconds']:.0f} s"
             axes.plot(seconds, [mb for _, mb in result["memory_mb"]], label=label, linewidth=1)
         axes.axhline(1000, color="#bbbbbb", linewidth=1, linestyle="--")
         axes.set(xlabel="% of the time", ylabel="MB, the client's process", ylim=(0, None))

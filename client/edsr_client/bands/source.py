@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,65 +11,105 @@ import numpy as np
 
 from ..errors import BadImageError, MissingExtraError
 from ..pictures.alpha import Array
+from ..pictures.decode import UNKNOWN_CHANNELS
 from ..pictures.metadata import ORIENTATION, Metadata, read_metadata
 from ..pictures.plugins import register_plugins
+from ..pictures.tiff_kinds import is_rgb_or_grey, main_pages, unknown_channels
 
 # Where the data of strips and tiles lie, and how many bytes of it.
 DATA_OFFSETS, DATA_SIZES = (273, 324), (279, 325)
+KINDS = (
+    "grey and RGB with 8 or 16 bits go in bands, with transparency or without. Convert it first (`vips icc_transform`, "
+    "`magick`)."
+)
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself, without its pixels.
+    """What a file says of itself, or of one of its pages, without its pixels.
 
     Attributes:
-        kind: "TIFF", ..., as Pillow calls it; "" for what it cannot read.
+        kind: "TIFF", "PNG", "APNG", "JPEG", or what Pillow calls it; "" for what it cannot read.
         size: (width, height), before its orientation is applied.
-        pages: of a TIFF file.
+        pages: how many are pictures of their own.
+        count: pages in all, smaller copies included.
         metadata, orientation, notes: see read_metadata.
         is_cut_short: whether data that the header names lie behind the file's end.
         whole_bytes: that its decoder needs at once because rows come last; 0 for what is read row by row.
+        colour: how colours are written if libvips would take them for something else; else "".
+        unknown_channels: behind colour and transparency.
     """
 
     kind: str
     size: tuple[int, int]
-    pages: int
-    metadata: Metadata
-    orientation: int
-    notes: list[str]
-    is_cut_short: bool
-    whole_bytes: int
+    pages: int = 1
+    count: int = 1
+    metadata: Metadata = field(default_factory=Metadata)
+    orientation: int = 1
+    notes: list[str] = field(default_factory=list)
+    is_cut_short: bool = False
+    whole_bytes: int = 0
+    colour: str = ""
+    unknown_channels: int = 0
 
 
-def header_of(path: Path) -> Header | None:
-    """The header; None if Pillow cannot read one, which whoever decodes the picture says better."""
+def header_of(path: Path, page: int | None = None) -> Header | None:
+    """The header; None if Pillow cannot read one, which whoever decodes the picture says better.
+
+    Args:
+        path: of the file.
+        page: of a TIFF file, from 0; one that is not there is left to `check_header`.
+    """
     from PIL import Image
 
     register_plugins()
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is decoded here
     try:
         with Image.open(path) as image:
-            if image.format not in ("TIFF", "PNG", "JPEG", "MPO"):
-                return Header(image.format or "", image.size, 1, Metadata(), 1, [], False, 0)
-            tags: Any = getattr(image, "tag_v2", {})
-            ends = (
-                offset + size
-                for where, sizes in zip(DATA_OFFSETS, DATA_SIZES, strict=True)
-                for offset, size in zip(tags.get(where, ()), tags.get(sizes, ()), strict=False)
-            )
-            cut_short = max(ends, default=0) > path.stat().st_size
-            pages = int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
+            if image.format == "TIFF":
+                return _tiff_header(image, path, page)
+            if image.format not in ("PNG", "JPEG", "MPO"):
+                return Header(image.format or "", image.size)
             metadata, orientation, notes = read_metadata(image, without_decoding=True)
-            if image.format == "TIFF" and tags.get(ORIENTATION) in range(2, 9):  # Pillow would turn it itself
-                orientation = int(tags[ORIENTATION])
-            kind = "JPEG" if image.format == "MPO" else str(image.format)
-            whole = _whole_bytes(image)
-            return Header(kind, image.size, pages, metadata, orientation, notes, cut_short, whole)
+            count = int(getattr(image, "n_frames", 1))
+            if image.format == "MPO":
+                notes.append(f"the file holds {count} pictures; the main one was taken")
+            kind = ("PNG" if count == 1 else "APNG") if image.format == "PNG" else "JPEG"
+            return Header(kind, image.size, 1, count, metadata, orientation, notes, whole_bytes=_whole_bytes(image))
     except Exception:  # Pillow raises whatever its parser stumbled over
         return None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _tiff_header(image: Any, path: Path, page: int | None) -> Header:
+    pages, count = main_pages(image), int(image.n_frames)
+    if page is not None and 0 <= page < count:
+        image.seek(page)
+    tags: Any = image.tag_v2
+    ends = (
+        offset + size
+        for where, sizes in zip(DATA_OFFSETS, DATA_SIZES, strict=True)
+        for offset, size in zip(tags.get(where, ()), tags.get(sizes, ()), strict=False)
+    )
+    metadata, _, notes = read_metadata(image)
+    orientation = tags.get(ORIENTATION)
+    unknown = unknown_channels(tags)
+    if unknown:
+        notes.append(UNKNOWN_CHANNELS.format(unknown))
+    return Header(
+        "TIFF",
+        image.size,
+        len(pages),
+        count,
+        metadata,
+        int(orientation) if orientation in range(2, 9) else 1,  # Pillow would turn it itself
+        notes,
+        is_cut_short=max(ends, default=0) > path.stat().st_size,
+        colour="" if is_rgb_or_grey(tags) else str(image.mode),
+        unknown_channels=unknown,
+    )
 
 
 def _whole_bytes(image: Any) -> int:
@@ -90,13 +130,14 @@ class Rows:
         path: TIFF, PNG or JPEG.
         page: of a TIFF file, from 0.
         orientation: EXIF's, 1 to 8. Anything but 1 has libvips unpack the file to the disk first.
+        unknown_channels: the last ones, to be left out.
 
     Raises:
         BadImageError: damaged, or of a kind that does not go in bands.
         MissingExtraError: pyvips is not installed.
     """
 
-    def __init__(self, path: Path, page: int, orientation: int) -> None:
+    def __init__(self, path: Path, page: int = 0, orientation: int = 1, unknown_channels: int = 0) -> None:
         vips = load_vips()
         self._path, self._error = path, vips.Error
         options: dict[str, Any] = {"access": "sequential" if orientation == 1 else "random", "fail_on": "truncated"}
@@ -104,6 +145,8 @@ class Rows:
             options["page"] = page
         try:
             image = vips.Image.new_from_file(os.fspath(path), **options)
+            if unknown_channels:
+                image = image.extract_band(0, n=max(1, image.bands - unknown_channels))
             if orientation != 1:
                 image = image.copy()
                 image.set_type(vips.GValue.gint_type, "orientation", orientation)
@@ -111,10 +154,7 @@ class Rows:
         except vips.Error as error:
             raise self._damaged(error) from None
         if image.format not in DTYPES or image.interpretation == "cmyk" or not 1 <= image.bands <= 4:
-            raise BadImageError(
-                f"{path} is {image.interpretation} of {image.bands} channels, {image.format}; grey and RGB with 8 or "
-                "16 bits go in bands, with transparency or without. Convert it first (`vips icc_transform`, `magick`)."
-            )
+            raise BadImageError(f"{path} is {image.interpretation} of {image.bands} channels, {image.format}; {KINDS}")
         self.width, self.height, self.channels = int(image.width), int(image.height), int(image.bands)
         self.dtype: np.dtype[Any] = np.dtype(DTYPES[image.format])
         self._region = vips.Region.new(image)
@@ -172,11 +212,13 @@ def check_header(path: Path, header: Header, frame: int | None) -> None:
     """What can be known to go wrong before the work.
 
     Raises:
-        BadImageError: truncated, several pages and none named, no such page.
+        BadImageError: truncated, several pages and none named, no such page, other colours.
     """
     if header.is_cut_short:
         raise BadImageError(f"{path} is damaged or truncated: its data end before they should.")
     if header.pages > 1 and frame is None:
         raise BadImageError(f"{path} has {header.pages} pages. Name one, counted from 0: frame=... (`--frame`).")
-    if frame is not None and not 0 <= frame < header.pages:
-        raise BadImageError(f"{path} has no frame {frame}; it has {header.pages}, counted from 0.")
+    if frame is not None and not 0 <= frame < header.count:
+        raise BadImageError(f"{path} has no frame {frame}; it has {header.count}, counted from 0.")
+    if header.colour:
+        raise BadImageError(f"{path} is {header.colour}; {KINDS}")

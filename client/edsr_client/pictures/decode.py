@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,15 @@ from ..errors import BadImageError, EdsrError, ImageTooLargeError
 from .alpha import Array
 from .metadata import Metadata, read_metadata
 from .plugins import register_plugins
+from .tiff_kinds import (
+    BITS_PER_SAMPLE,
+    PHOTOMETRIC,
+    RGB,
+    is_negative,
+    is_premultiplied,
+    main_pages,
+    unknown_channels,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,8 +45,9 @@ CONVERSIONS = {
     "HSV": "RGB",
 }
 WITH_TRANSPARENCY = {"1": "LA", "L": "LA", "P": "RGBA", "RGB": "RGBA"}
+DEEP_WHITE = np.uint16(65_535)
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
-NEWER_SUBFILE, BITS_PER_SAMPLE, PHOTOMETRIC = 254, 258, 262
+UNKNOWN_CHANNELS = "channels that the file does not name were dropped: {}"
 
 
 @dataclass(frozen=True)
@@ -145,8 +155,10 @@ def _unknown(data: bytes, name: str) -> str:
 
 
 def _decode(image: Image.Image, data: bytes, name: str, max_pixels: int, frame: int | None) -> Picture:
-    metadata, orientation, notes = read_metadata(image)
     count = int(getattr(image, "n_frames", 1))
+    if image.format == "TIFF" and frame is not None and 0 <= frame < count:  # pages have metadata of their own
+        image.seek(frame)
+    metadata, orientation, notes = read_metadata(image)
     chosen = _choose_frames(image, count, frame, name, notes)
     if len(chosen) * image.width * image.height > FRAMES_FACTOR * max_pixels:
         raise ImageTooLargeError(
@@ -177,8 +189,7 @@ def _choose_frames(image: Image.Image, count: int, frame: int | None, name: str,
     if count == 1 or image.format in ("GIF", "WEBP", "PNG", "AVIF"):
         return range(count)
     if image.format == "TIFF":
-        pages = [index for index in range(count) if not _is_thumbnail(image, index)]
-        image.seek(0)
+        pages = main_pages(image)
         if len(pages) > 1:
             raise BadImageError(
                 f"{name} has {len(pages)} pages. Take one at a time: frame=0 ... {count - 1} (`--frame`)."
@@ -187,13 +198,11 @@ def _choose_frames(image: Image.Image, count: int, frame: int | None, name: str,
     return [0]
 
 
-def _is_thumbnail(image: Image.Image, index: int) -> bool:
-    image.seek(index)
-    return bool(image.tag_v2.get(NEWER_SUBFILE, 0) & 1)  # type: ignore[attr-defined]
-
-
 def _pixels(image: Image.Image, data: bytes, metadata: Metadata, name: str, notes: list[str]) -> tuple[Array, Metadata]:
     """The current frame as an array, and the metadata that goes with it: a converted picture has no profile."""
+    unknown = unknown_channels(image.tag_v2) if image.format == "TIFF" else 0  # type: ignore[attr-defined]
+    if unknown:
+        notes.append(UNKNOWN_CHANNELS.format(unknown))
     if _is_deep(image, data):
         return _deep_pixels(image, data, name), metadata
     if image.mode in ("I", "F"):
@@ -223,12 +232,14 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
 
 def _deep_pixels(image: Image.Image, data: bytes, name: str) -> Array:
     """uint16, by OpenCV where there are several channels."""
+    tags: Any = image.tag_v2 if image.format == "TIFF" else {}  # type: ignore[attr-defined]
     if image.mode.startswith("I;16") or image.mode == "I":
-        return np.asarray(image).astype(np.uint16)
+        grey = np.asarray(image).astype(np.uint16)
+        return DEEP_WHITE - grey if is_negative(tags) else grey
     import cv2
 
     refuse = BadImageError(f"{name} has 16 bits per channel in a form that cannot be read; convert it to 8 bits first.")
-    if image.format == "TIFF" and (image.tell() or image.tag_v2.get(PHOTOMETRIC) != 2):  # type: ignore[attr-defined]
+    if image.format == "TIFF" and (image.tell() or tags.get(PHOTOMETRIC) != RGB):
         raise refuse
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -240,8 +251,16 @@ def _deep_pixels(image: Image.Image, data: bytes, name: str) -> Array:
         return np.asarray(pixels)
     if image.format == "PNG" and data[25] == 4:  # grey with alpha
         return np.ascontiguousarray(pixels[..., [0, -1]])
-    order = [2, 1, 0, 3][: pixels.shape[2]]
-    return np.ascontiguousarray(pixels[..., order])
+    order = [2, 1, 0, 3][: pixels.shape[2] - unknown_channels(tags)]
+    ordered = np.ascontiguousarray(pixels[..., order])
+    return _divided_by_alpha(ordered) if is_premultiplied(tags) else ordered
+
+
+def _divided_by_alpha(pixels: Array) -> Array:
+    """Straight colour of premultiplied; uint16 [H, W, 4]."""
+    colour, alpha = pixels[..., :3].astype(np.uint64), pixels[..., 3:].astype(np.uint64)
+    straight = (colour * DEEP_WHITE + alpha // 2) // np.maximum(alpha, 1)
+    return np.concatenate([np.minimum(straight, DEEP_WHITE), alpha], axis=2).astype(np.uint16)
 
 
 def _to_srgb(image: Image.Image, metadata: Metadata, notes: list[str]) -> Image.Image:
