@@ -173,9 +173,9 @@ def draw(results: list[dict[str, Any]]) -> bytes:
             label = f"{_title(result)}, {result['model']}, {result['seconds']:.0f} s"
             axes.plot(seconds, [mb for _, mb in result["memory_mb"]], label=label, linewidth=1)
         axes.axhline(1000, color="#bbbbbb", linewidth=1, linestyle="--")
-        axes.set(xlabel="% of the time", ylabel="MB, the client's process", ylim=(0, None))
+        axes.set(xlabel="% of the time", ylabel="MB, the client's process", ylim=(0, 1350))
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
         file = io.BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)

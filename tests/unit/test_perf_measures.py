@@ -78,7 +78,26 @@ def test_thinned_points_keep_the_peaks() -> None:
 
 def test_memory_is_drawn() -> None:
     result: dict[str, Any] = {"megapixels": 100.0, "model": "m", "seconds": 9.0, "memory_mb": [[0.0, 100], [9.0, 300]]}
-    is_drawn(memory.draw([result]), "100 megapixels, m, 9 s")
+    folder = {**result, "pictures": 3000, "side": 24}
+    del folder["megapixels"]
+    is_drawn(memory.draw([folder, result]), "100 megapixels, m, 9 s", "3,000 pictures of 24x24, m, 9 s")
+
+
+def test_small_pictures_are_all_different(tmp_path: Path) -> None:
+    memory.make_pictures(tmp_path / "in", 20)
+    assert len({path.read_bytes() for path in (tmp_path / "in").glob("*.png")}) == 20
+
+
+def test_the_documents_show_the_memory_that_is_kept(root: Path) -> None:
+    kept = json.loads((root / "perf/results/memory-100000-pictures-edsr_baseline_x3.json").read_text())
+    assert f"took {kept['seconds']:.0f} s on two cores and {kept['peak_mb']} MB" in (root / "docs/batch.md").read_text()
+    page = (root / "docs/client.md").read_text()
+    peaks = [
+        json.loads((root / f"perf/results/memory-{megapixels}mp-edsr_baseline_x3.json").read_text())["peak_mb"]
+        for megapixels in (100, 400)
+    ]
+    assert f"{peaks[0]} and {peaks[1]} MB at most" in page
+    assert max(peaks) < 1000
 
 
 def test_a_large_picture_is_made_piece_by_piece(tmp_path: Path) -> None:
