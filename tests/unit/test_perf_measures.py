@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from edsr_client import MockTransport, Upscaler
-from edsr_perf import int8_layers, memory, scaling
+from edsr_perf import folder, int8_layers, memory, scaling
 from edsr_perf.errors import PerfError
 from edsr_perf.sections import END
 
@@ -78,14 +78,30 @@ def test_thinned_points_keep_the_peaks() -> None:
 
 def test_memory_is_drawn() -> None:
     result: dict[str, Any] = {"megapixels": 100.0, "model": "m", "seconds": 9.0, "memory_mb": [[0.0, 100], [9.0, 300]]}
-    folder = {**result, "pictures": 3000, "side": 24}
-    del folder["megapixels"]
-    is_drawn(memory.draw([folder, result]), "100 megapixels, m, 9 s", "3,000 pictures of 24x24, m, 9 s")
+    many = {**result, "pictures": 3000, "side": 24}
+    del many["megapixels"]
+    is_drawn(memory.draw([many, result]), "100 megapixels, m, 9 s", "3,000 pictures of 24x24, m, 9 s")
+
+
+def test_the_rate_of_a_short_burst_is_what_a_clock_would_say() -> None:
+    answer_s, in_flight, requests = 0.5, 4, 8
+    ended = [answer_s * (index + 1) for index in range(requests)]  # one after the other
+    sent = [0.0] * in_flight + ended[: requests - in_flight]
+    mean = sum(end - start for start, end in zip(sent, ended, strict=True)) / requests
+    assert folder.bare_rate(in_flight / mean, requests, in_flight) == pytest.approx(requests / ended[-1])
 
 
 def test_small_pictures_are_all_different(tmp_path: Path) -> None:
     memory.make_pictures(tmp_path / "in", 20)
     assert len({path.read_bytes() for path in (tmp_path / "in").glob("*.png")}) == 20
+
+
+@pytest.mark.parametrize("model", ["edsr_baseline_x3", "edsr_x3"])
+def test_the_documents_show_the_throughput_of_folders(root: Path, model: str) -> None:
+    kept = json.loads((root / f"perf/results/folder-{model}.json").read_text())
+    shares = " | ".join(f"{kept['kinds'][kind]['share']:.0%}" for kind in ("jpg", "png"))
+    pictures = f"{kept['pictures']} pictures of {kept['side']}x{kept['side']}"
+    assert f"{pictures} | {shares} |" in (root / "docs/batch.md").read_text()
 
 
 def test_the_documents_show_the_memory_that_is_kept(root: Path) -> None:
