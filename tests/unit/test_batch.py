@@ -185,6 +185,19 @@ def test_a_manifest_survives_what_cuts_it_short(tmp_path: Path) -> None:
             assert manifest.known(PurePath("c.png")) is None
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("input_bytes", "Infinity"), ("input_bytes", "NaN"), ("input_mtime_ns", "[]"), ("output", "7")]
+    + [("replaces", value) for value in ('"abc"', "[1]", "[1, Infinity]", "5")],
+)
+def test_an_edited_manifest_line_counts_for_nothing(tmp_path: Path, key: str, value: str) -> None:
+    good, bad = json.dumps(line_of("a.png")), json.dumps({**line_of("b.png"), key: "HERE"}).replace('"HERE"', value)
+    (tmp_path / MANIFEST).write_text(f"{bad}\n{good}\n")
+    with Manifest(tmp_path, tmp_path) as manifest:
+        assert manifest.known(PurePath("a.png")) is not None
+        assert manifest.known(PurePath("b.png")) is None
+
+
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     with held(tmp_path / "out"), pytest.raises(OutputBusyError, match=f"process {os.getpid()}"), held(tmp_path / "out"):
         pass

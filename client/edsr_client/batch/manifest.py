@@ -150,13 +150,13 @@ class Manifest:
         for line in _lines(path):
             try:
                 kind = line["status"]
-                if kind == BEGUN:
+                if kind == BEGUN and "run" in line:
                     self.unfinished = line
                 elif kind == ENDED:
                     self.unfinished = None
                 elif kind == DONE:
                     self._index.execute("REPLACE INTO done VALUES (?, ?)", (os.fsencode(line["output"]), _entry(line)))
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):  # edited, or written by something else
                 continue
         self._index.execute("COMMIT")
 
@@ -165,6 +165,9 @@ def _entry(line: dict[str, Any]) -> str:
     source = (int(line["input_bytes"]), int(line["input_mtime_ns"]))
     result = (int(line["output_bytes"]), int(line["output_mtime_ns"]))
     replaces = line.get("replaces")
+    if replaces is not None:
+        size, changed = replaces
+        replaces = (int(size), int(changed))
     return json.dumps([source, result, replaces, str(line["sha256"]), str(line["settings"]), str(line["run"])])
 
 
