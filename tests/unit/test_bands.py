@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,21 +243,33 @@ def test_a_full_disk_in_the_middle_keeps_what_is_whole(tmp_path: Path, monkeypat
     assert not folder.exists()
 
 
-def test_another_process_at_the_same_result_is_refused(tmp_path: Path) -> None:
+def test_another_process_at_the_same_result_is_refused_while_it_lives(tmp_path: Path) -> None:
     source, folder = write(tmp_path / "a.png", pixels()), tmp_path / ".out.tif.edsr-bands"
     folder.mkdir()
-    (folder / "holder").write_text(str(os.getppid()))
-    with pytest.raises(OutputBusyError, match=f"Process {os.getppid()}"):
+    code = "import pathlib, sys, time; from edsr_client.locking import take; "
+    code += "lock = take(pathlib.Path(sys.argv[1])); print(flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, str(folder / "lock")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    with pytest.raises(OutputBusyError, match=f"Process {process.pid}"):
         upscale(source, tmp_path / "out.tif")
-    (folder / "holder").write_text("4194304")  # more than any process has
+    process.kill()
+    process.stdout.read()  # it has ended; nobody has asked for its exit code, so its number is still taken
     upscale(source, tmp_path / "out.tif")
+    process.wait()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "out.tif"]
+
+
+def test_wrong_tiles_leave_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tile"):
+        upscale(write(tmp_path / "a.png", pixels()), tmp_path / "out.tif", tile=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_without_the_extra_small_pictures_work_and_large_ones_say_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     source = write(tmp_path / "a.png", pixels())
     monkeypatch.setitem(sys.modules, "pyvips", None)
     upscale(source, tmp_path / "out.png", bands="auto")

@@ -9,13 +9,15 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from ..errors import OutputBusyError, OutputError
+from ..locking import holder, take
 from ..pictures.alpha import Array
 
+LOCK = "lock"
 # Read from both ends of the input, beside its size and time, to know it again.
 LOOKED_AT_BYTES = 1 << 20
 # What the result may take beside its bands; of PNG and TIFF of noise as much again.
@@ -29,10 +31,12 @@ class Store:
     Attributes:
         folder: which exists while the store is open.
         kept: bands that an earlier run of the same work has finished.
+        lock: which keeps other processes away.
     """
 
     folder: Path
     kept: frozenset[int]
+    lock: TextIO
 
     @classmethod
     def open(cls, target: Path, work: dict[str, Any], sizes: list[int]) -> Store:
@@ -50,28 +54,28 @@ class Store:
         folder = target.parent / f".{target.name}.edsr-bands"
         digest = hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
         try:
-            holder = _holder(folder)
-            if holder:
-                raise OutputBusyError(f"Process {holder} is at {target} already. Wait for it, or name another output.")
-            if folder.is_dir() and _read(folder / "work") != digest:
-                shutil.rmtree(folder)
             folder.mkdir(exist_ok=True)
-            _write(folder / "holder", str(os.getpid()).encode())
+            lock = take(folder / LOCK)
+            if lock is None:
+                number = holder(folder / LOCK)
+                raise OutputBusyError(f"Process {number} is at {target} already. Wait for it, or name another output.")
+            if _read(folder / "work") != digest:
+                for band in folder.glob("*.band"):
+                    band.unlink()
             _write(folder / "work", digest.encode())
             kept = frozenset(i for i, size in enumerate(sizes) if _size(folder / f"{i}.band") == size)
             missing = sum(size for index, size in enumerate(sizes) if index not in kept)
             free = shutil.disk_usage(folder).free
             needed = int((missing + sum(sizes)) * SPARE)
             if needed > free:
-                if not kept:
-                    shutil.rmtree(folder, ignore_errors=True)
+                cls(folder, kept, lock).release()
                 raise OutputError(
                     f"{target} and its bands need up to {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free. Make "
                     "room, or name another disk."
                 )
         except OSError as error:
             raise OutputError(f"Cannot write to {target.parent}: {error.strerror}.") from None
-        return cls(folder, kept)
+        return cls(folder, kept, lock)
 
     def path(self, index: int) -> Path:
         """Of a band: rows, then pixels, then channels, as the machine orders bytes."""
@@ -89,13 +93,16 @@ class Store:
             raise OutputError(f"Cannot write {self.path(index)}: {error.strerror}. The same command goes on.") from None
 
     def release(self) -> None:
-        """Let another process go on with it."""
-        with contextlib.suppress(OSError):
-            (self.folder / "holder").unlink()
+        """Let another process go on with what there is."""
+        if any(self.folder.glob("*.band")):
+            self.lock.close()
+        else:
+            self.remove()
 
     def remove(self) -> None:
         """Throw all away."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.lock.close()
 
 
 def fingerprint(path: Path) -> list[Any]:
@@ -111,18 +118,6 @@ def fingerprint(path: Path) -> list[Any]:
         file.seek(max(0, found.st_size - LOOKED_AT_BYTES))
         digest.update(file.read(LOOKED_AT_BYTES))
     return [found.st_size, found.st_mtime_ns, digest.hexdigest()]
-
-
-def _holder(folder: Path) -> int | None:
-    """The process that is at it, if it lives."""
-    told = _read(folder / "holder")
-    if not told.isdigit() or int(told) == os.getpid():
-        return None
-    try:
-        os.kill(int(told), 0)
-    except (ProcessLookupError, PermissionError, OSError):
-        return None
-    return int(told)
 
 
 def _read(path: Path) -> str:
