@@ -114,7 +114,7 @@ def test_a_list_keeps_places_below_here_and_doubles_are_problems(
     monkeypatch.chdir(tmp_path)
     picture(tmp_path / "x/a.png")
     picture(tmp_path / "y.png")
-    (tmp_path / "list").write_bytes(b"x/a.png\n\n" + os.fsencode(tmp_path / "y.png") + b"\n/elsewhere/y.jpg\nx\n")
+    (tmp_path / "list").write_bytes(b"x/a.png\n\n" + os.fsencode(tmp_path / "y.png") + b"\n/elsewhere/y.png\nx\n")
     sources = Sources((), read_list("list"), tmp_path / "out", ".webp")
     everything = list(find(sources))
     assert [str(one.target) for one in everything if isinstance(one, Job)] == ["x/a.webp", "y.webp"]
@@ -125,6 +125,53 @@ def test_a_list_keeps_places_below_here_and_doubles_are_problems(
     assert read_list("list") == ("a\nb.png", "c.png")
     with pytest.raises(BadImageError, match="Cannot read the list nothing"):
         read_list("nothing")
+
+
+@pytest.mark.parametrize("more", ["B/p.jpg", "B/*.jpg", "A/p.jpg"])
+def test_a_folder_and_a_file_do_not_write_the_same_result(tmp_path: Path, more: str) -> None:
+    picture(tmp_path / "A/p.jpg", 1)
+    picture(tmp_path / "B/p.jpg", 2)
+    for _ in range(2):
+        summary, told, _ = upscale_all([tmp_path / "A", tmp_path / more], tmp_path / "out")
+        assert (summary.made + summary.done_before, summary.failed, summary.changed) == (1, 1, 0)
+        (error,) = (outcome.error for outcome in told if outcome.error)
+        assert "another picture of this run has the result p.png" in error
+
+
+def test_named_and_listed_files_that_differ_in_extension_alone_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("in/a.jpg", "in/a.png", "in/b.png", "other/a.png"):
+        picture(Path(name))
+    named = ["in/a.jpg", "in/a.png", "in/b.png"]
+    summary, _, _ = upscale_all(named, Path("out"))
+    assert (summary.made, summary.failed) == (3, 0)
+    assert {name for name in results(Path("out")) if name != MANIFEST} == {"a.jpg.png", "a.png.png", "b.png"}
+    listed = (*named, "other/a.png")
+    assert set(found([], Path("out"), listed=listed)) == {"in/a.jpg.png", "in/a.png.png", "in/b.png", "other/a.png"}
+
+
+def test_a_pattern_that_matches_nothing_is_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    with pytest.raises(BadImageError, match="Nothing matches"):
+        upscale_all([tmp_path / "in/*.xyz"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_failure_names_its_picture(tmp_path: Path) -> None:
+    transparent = np.zeros((9, 9, 4), np.uint8)
+    (tmp_path / "in").mkdir()
+    assert cv2.imwrite(str(tmp_path / "in/a.png"), transparent)
+    _, told, _ = upscale_all([tmp_path / "in"], tmp_path / "out", finishing=Finishing(format="jpeg"))
+    assert told[0].error.startswith(f"{tmp_path}/in/a.png: The picture has transparency")
+
+
+def test_two_names_of_a_format_are_one(tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    for name in ("jpg", "jpeg"):
+        summary, _, _ = upscale_all([tmp_path / "in"], tmp_path / "out", finishing=Finishing(format=name))
+        assert summary.other_settings == 0
 
 
 def test_what_could_not_be_meant_is_refused_before_anything_happens(tmp_path: Path) -> None:

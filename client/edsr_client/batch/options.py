@@ -52,7 +52,8 @@ class BatchOptions:
 
     def digest(self, model: ModelInfo) -> str:
         """Of all that a result depends on beside its picture."""
-        told = [asdict(self.finishing), self.tile, self.halo, model.name, model.source_sha256]
+        finishing = asdict(self.finishing) | {"format": format_named(self.finishing.format or "png").name}
+        told = [finishing, self.tile, self.halo, model.name, model.source_sha256]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -362,18 +362,19 @@ class _Run:
                 return done
 
     def _failed(self, source: Path, target: Any, error: EdsrError) -> None:
+        words = str(error) if str(source) in str(error) else f"{source}: {error}"
         line = {
             "status": FAILED,
             "run": self._id,
             "time": _now(),
             "input": str(source),
             "output": str(target) if target is not None else None,
-            "error": str(error),
+            "error": words,
             "type": type(error).__name__,
         }
         self._write(line)
         self.summary.failed += 1
-        self._tell(Outcome(source, None, str(error), line=line))
+        self._tell(Outcome(source, None, words, line=line))
 
     def _write(self, line: dict[str, Any]) -> None:
         try:

@@ -71,6 +71,8 @@ def check(sources: Sources) -> None:
     for name in sources.named:
         if not os.path.lexists(name) and not glob.has_magic(name):
             raise BadImageError(f"There is no {name}. Name a picture, a folder, or a pattern in quotes.")
+        if not os.path.lexists(name) and next(glob.iglob(name, recursive=True), None) is None:  # noqa: PTH207
+            raise BadImageError(f"Nothing matches {name}.")
     for folder in folders:
         if sources.out.exists() and folder.samefile(sources.out):
             raise OutputError(f"{sources.out} is the folder of the pictures. Name another for the results.")
@@ -82,12 +84,19 @@ def check(sources: Sources) -> None:
 def find(sources: Sources) -> Iterator[Job | Problem]:
     """Yield every picture once, folder by folder, in the order of names."""
     folders = sum(Path(name).is_dir() for name in sources.named)
+    files = [name for name in sources.named if os.path.lexists(name) and not Path(name).is_dir()]
+    places = {name: PurePath(Path(name).name) for name in files} | {name: _place(name) for name in sources.listed}
+    stems = Counter(str(place.with_suffix("")).casefold() for place in set(places.values()))
+    # What one folder gives is different by itself: a million of them need not be remembered.
+    is_one = len(sources.named) == 1 and not sources.listed
     claimed: set[int] = set()
     for name in sources.named:
         if Path(name).is_dir():
-            yield from _walk(Path(name), PurePath(Path(name).resolve().name if folders > 1 else ""), sources)
+            place = PurePath(Path(name).resolve().name if folders > 1 else "")
+            for walked in _walk(Path(name), place, sources):
+                yield from [walked] if is_one else _once(walked, claimed)
         elif os.path.lexists(name):
-            yield from _once(_single(Path(name), PurePath(Path(name).name), sources), claimed)
+            yield from _once(_single(Path(name), places[name], sources, stems), claimed)
         else:
             base, out = _base(name), sources.out.resolve()
             for found in glob.iglob(name, recursive=True):  # noqa: PTH207  pathlib has it from one folder on only
@@ -95,7 +104,7 @@ def find(sources: Sources) -> Iterator[Job | Problem]:
                 if path.suffix.lower() in EXTENSIONS and path.is_file() and out not in path.resolve().parents:
                     yield from _once(_single(path, PurePath(os.path.relpath(path, base)), sources), claimed)
     for name in sources.listed:
-        yield from _once(_single(Path(name), _place(name), sources), claimed)
+        yield from _once(_single(Path(name), places[name], sources, stems), claimed)
 
 
 def read_list(name: str) -> tuple[str, ...]:
@@ -143,10 +152,11 @@ def _in_folder(folder: Path, where: PurePath, names: Sequence[str], extension: s
         yield Job(folder / name, where / (stem + extension))
 
 
-def _single(path: Path, place: PurePath, sources: Sources) -> Job | Problem:
+def _single(path: Path, place: PurePath, sources: Sources, stems: Counter[str] | None = None) -> Job | Problem:
     if path.is_dir():
         return Problem(path, f"{path} is a folder. Name it as such: edsr batch {path} OUT --recursive.")
-    return Job(path, place.with_name(place.stem + sources.extension))
+    is_alone = stems is None or stems[str(place.with_suffix("")).casefold()] <= 1
+    return Job(path, place.with_name((place.stem if is_alone else place.name) + sources.extension))
 
 
 def _once(found: Job | Problem, claimed: set[int]) -> Iterator[Job | Problem]:
@@ -154,7 +164,8 @@ def _once(found: Job | Problem, claimed: set[int]) -> Iterator[Job | Problem]:
     if isinstance(found, Job):
         key = hash(str(found.target).casefold())
         if key in claimed:
-            yield Problem(found.source, f"{found.source}: another picture of this run has the result {found.target}.")
+            words = f"another picture of this run has the result {found.target}. Take it in another run, elsewhere."
+            yield Problem(found.source, f"{found.source}: {words}")
             return
         claimed.add(key)
     yield found

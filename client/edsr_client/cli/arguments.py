@@ -232,7 +232,7 @@ def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument("src", metavar="IN", help="a video file").complete = shtab.FILE
     parser.add_argument(
-        "dst", metavar="OUT", nargs="?", help=f"{', '.join(CONTAINERS)}, or a folder (default: IN_x3.mp4 beside IN)"
+        "dst", metavar="OUT", nargs="?", help=f"{', '.join(CONTAINERS)}, or a folder (default: IN_x3 beside IN, like IN or .mp4)"
     ).complete = shtab.FILE
     output = parser.add_argument_group("result")
     output.add_argument("--codec", choices=tuple(CODECS), help="default: h264; in .webm av1")
@@ -241,7 +241,7 @@ def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     output.add_argument("--preset", metavar="NAME", help="speed of the encoder: ultrafast to placebo, for av1 13 to 0")
     output.add_argument("--pixel-format", choices=PIXEL_FORMATS, default=PIXEL_FORMATS[0], help="default: %(default)s")
     output.add_argument("--no-sound", action="store_true", help="leave the sound out")
-    output.add_argument("--overwrite", action="store_true", help="replace IN_x3.mp4; an OUT that is named always is")
+    output.add_argument("--overwrite", action="store_true", help="replace IN_x3.*; an OUT that is named always is")
     output.add_argument("--json", action="store_true", help="describe the result, or the error, as JSON")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no result line")
     work = parser.add_argument_group("work")
