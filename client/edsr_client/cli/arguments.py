@@ -232,7 +232,10 @@ def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument("src", metavar="IN", help="a video file").complete = shtab.FILE
     parser.add_argument(
-        "dst", metavar="OUT", nargs="?", help=f"{', '.join(CONTAINERS)}, or a folder (default: IN_x3 beside IN, like IN or .mp4)"
+        "dst",
+        metavar="OUT",
+        nargs="?",
+        help=f"{', '.join(CONTAINERS)}, or a folder (default: IN_x3 beside IN, like IN or .mp4)",
     ).complete = shtab.FILE
     output = parser.add_argument_group("result")
     output.add_argument("--codec", choices=tuple(CODECS), help="default: h264; in .webm av1")
