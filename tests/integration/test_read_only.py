@@ -75,7 +75,7 @@ def test_one_closed_folder_stops_no_other(embedded_server: RunningServer, tmp_pa
     done = edsr(tmp_path, "batch", "in", "out", "-r", "--url", embedded_server.options.http_url)
     assert done.returncode == 10, done.stderr
     assert done.stdout.startswith("1 made, 2 failed; ")
-    assert "failed: Cannot write out/b/1.png: Permission denied." in done.stderr
+    assert "failed: in/b/1.png: Cannot write out/b/1.png: Permission denied." in done.stderr
     assert "failed: Cannot look into in/c: Permission denied." in done.stderr
     assert (tmp_path / "out/a/1.png").exists()
     for path in (tmp_path / "in/c", tmp_path / "out/b"):
