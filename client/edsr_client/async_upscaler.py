@@ -245,6 +245,8 @@ class AsyncUpscaler:
         check_tiling(tile, halo)
 
         async def work(pair: FilePair) -> FileResult:
+            if isinstance(pair, str | Path):
+                raise ValueError(f"files must be pairs of source and target: ({str(pair)!r}, None)")
             return await self.upscale_file(
                 pair[0],
                 pair[1],

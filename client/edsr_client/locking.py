@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TextIO
 
+LOCK = "lock"  # the usual name, in a folder that one run works in
+
 
 def take(path: Path) -> TextIO | None:
     """The locked file, with this process's number in it; None if another holds it. Closing it lets go.

@@ -28,6 +28,7 @@ from edsr_client.staged import Identity, Staged
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 
 def picture(path: Path, seed: int = 0, shape: tuple[int, int] = (6, 8)) -> Path:
@@ -123,6 +124,8 @@ def test_a_list_keeps_places_below_here_and_doubles_are_problems(
     assert "is a folder" in folder.reason
     (tmp_path / "list").write_bytes(b"a\nb.png\0c.png\0")
     assert read_list("list") == ("a\nb.png", "c.png")
+    folders = Sources((), (".", "..", "/"), tmp_path / "out", ".webp")
+    assert [isinstance(one, Problem) for one in find(folders)] == [True] * 3
     with pytest.raises(BadImageError, match="Cannot read the list nothing"):
         read_list("nothing")
 
@@ -148,6 +151,7 @@ def test_named_and_listed_files_that_differ_in_extension_alone_do_not_meet(
     summary, _, _ = upscale_all(named, Path("out"))
     assert (summary.made, summary.failed) == (3, 0)
     assert {name for name in results(Path("out")) if name != MANIFEST} == {"a.jpg.png", "a.png.png", "b.png"}
+    assert set(found([Path("in/*")], Path("out2"))) == {"a.jpg.png", "a.png.png", "b.png"}
     listed = (*named, "other/a.png")
     assert set(found([], Path("out"), listed=listed)) == {"in/a.jpg.png", "in/a.png.png", "in/b.png", "other/a.png"}
 
@@ -608,6 +612,22 @@ def test_errors_end_it_or_stand_in_their_place() -> None:
         assert kinds == [np.ndarray, np.ndarray, BadImageError, np.ndarray]
         with pytest.raises(ValueError, match="in_flight"):
             list(upscaler.upscale_many(images(1), in_flight=0))
+
+
+def test_files_without_targets_say_how_they_are_named() -> None:
+    with Upscaler(transport=MockTransport()) as upscaler, pytest.raises(ValueError, match=r"pairs.*\('a.jpg', None\)"):
+        list(upscaler.upscale_files(["a.jpg"]))  # type: ignore[list-item]
+
+
+def test_a_page_is_taken_of_every_picture(tmp_path: Path) -> None:
+    page = Image.new("L", (8, 6), 7)
+    (tmp_path / "in").mkdir()
+    page.save(tmp_path / "in/a.tif", save_all=True, append_images=[Image.new("L", (8, 6), 200)])
+    refused, told, _ = upscale_all([tmp_path / "in"], tmp_path / "out")
+    assert (refused.failed, "--frame" in told[0].error) == (1, True)
+    made, _, _ = upscale_all([tmp_path / "in"], tmp_path / "out", frame=1)
+    assert made.made == 1
+    assert (pixels_of(tmp_path / "out/a.png") == 200).all()
 
 
 def test_files_come_as_results(tmp_path: Path) -> None:

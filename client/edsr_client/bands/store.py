@@ -14,10 +14,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..errors import OutputBusyError, OutputError
-from ..locking import holder, take
+from ..locking import LOCK, holder, take
 from ..pictures.alpha import Array
 
-LOCK = "lock"
 # Read from both ends of the input, beside its size and time, to know it again.
 LOOKED_AT_BYTES = 1 << 20
 # What the result may take beside its bands; of PNG and TIFF of noise as much again.

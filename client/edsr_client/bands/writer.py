@@ -68,7 +68,7 @@ class Writer:
             if target.exists():
                 partial.chmod(target.stat().st_mode & 0o7777)
             partial.replace(target)
-        except (self._vips.Error, OSError) as error:
+        except (self._vips.Error, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
             raise OutputError(f"Cannot write {target}: {reason}.") from None
         finally:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import OutputBusyError, OutputError
-from ..locking import holder, take
+from ..locking import LOCK, holder, take
 
-SCRATCH, LOCK = ".edsr-batch", "lock"
+SCRATCH = ".edsr-batch"
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ class BatchOptions:
         follow_links: look into folders that are linked to.
         overwrite: make what is there already anew; by default it is left.
         jobs: pictures that are worked on at a time; None suits it to the servers.
-        tile, halo, max_pixels: as for AsyncUpscaler.upscale_file.
+        tile, halo, max_pixels, frame: as for AsyncUpscaler.upscale_file.
         patience_s: how long to wait for servers that are gone before giving up, in seconds.
     """
 
@@ -37,6 +37,7 @@ class BatchOptions:
     tile: int | Shape | None = None
     halo: Any = None
     max_pixels: int = DEFAULT_MAX_PIXELS
+    frame: int | None = None
     patience_s: float = 300.0
 
     def __post_init__(self) -> None:
@@ -53,7 +54,7 @@ class BatchOptions:
     def digest(self, model: ModelInfo) -> str:
         """Of all that a result depends on beside its picture."""
         finishing = asdict(self.finishing) | {"format": format_named(self.finishing.format or "png").name}
-        told = [finishing, self.tile, self.halo, model.name, model.source_sha256]
+        told = [finishing, self.tile, self.halo, self.frame, model.name, model.source_sha256]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -344,6 +344,7 @@ class _Run:
                     tile=options.tile,
                     halo=options.halo,
                     max_pixels=options.max_pixels,
+                    frame=options.frame,
                     name=name,
                 )
             except GONE as error:

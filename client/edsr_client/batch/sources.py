@@ -10,8 +10,9 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePath
 
 from ..errors import BadImageError, OutputError
@@ -84,27 +85,20 @@ def check(sources: Sources) -> None:
 def find(sources: Sources) -> Iterator[Job | Problem]:
     """Yield every picture once, folder by folder, in the order of names."""
     folders = sum(Path(name).is_dir() for name in sources.named)
-    files = [name for name in sources.named if os.path.lexists(name) and not Path(name).is_dir()]
-    places = {name: PurePath(Path(name).name) for name in files} | {name: _place(name) for name in sources.listed}
-    stems = Counter(str(place.with_suffix("")).casefold() for place in set(places.values()))
     # What one folder gives is different by itself: a million of them need not be remembered.
-    is_one = len(sources.named) == 1 and not sources.listed
+    is_one = len(sources.named) == 1 and folders == 1 and not sources.listed
+    named = (place for name in sources.named for _, place in _matches(name, sources))
+    shared = _shared_stems(chain(named, map(_place, sources.listed)))
     claimed: set[int] = set()
     for name in sources.named:
         if Path(name).is_dir():
             place = PurePath(Path(name).resolve().name if folders > 1 else "")
             for walked in _walk(Path(name), place, sources):
                 yield from [walked] if is_one else _once(walked, claimed)
-        elif os.path.lexists(name):
-            yield from _once(_single(Path(name), places[name], sources, stems), claimed)
-        else:
-            base, out = _base(name), sources.out.resolve()
-            for found in glob.iglob(name, recursive=True):  # noqa: PTH207  pathlib has it from one folder on only
-                path = Path(found)
-                if path.suffix.lower() in EXTENSIONS and path.is_file() and out not in path.resolve().parents:
-                    yield from _once(_single(path, PurePath(os.path.relpath(path, base)), sources), claimed)
+        for path, place in _matches(name, sources):
+            yield from _once(_single(path, place, sources, shared), claimed)
     for name in sources.listed:
-        yield from _once(_single(Path(name), places[name], sources, stems), claimed)
+        yield from _once(_single(Path(name), _place(name), sources, shared), claimed)
 
 
 def read_list(name: str) -> tuple[str, ...]:
@@ -152,11 +146,41 @@ def _in_folder(folder: Path, where: PurePath, names: Sequence[str], extension: s
         yield Job(folder / name, where / (stem + extension))
 
 
-def _single(path: Path, place: PurePath, sources: Sources, stems: Counter[str] | None = None) -> Job | Problem:
+def _matches(name: str, sources: Sources) -> Iterator[tuple[Path, PurePath]]:
+    """Pictures that a name or a pattern stands for, and where they lie below its fixed part; of a folder none."""
+    if Path(name).is_dir():
+        return
+    if os.path.lexists(name):
+        yield Path(name), PurePath(Path(name).name)
+        return
+    base, out = _base(name), sources.out.resolve()
+    for found in glob.iglob(name, recursive=True):  # noqa: PTH207  pathlib has it from one folder on only
+        path = Path(found)
+        if path.suffix.lower() in EXTENSIONS and path.is_file() and out not in path.resolve().parents:
+            yield path, PurePath(os.path.relpath(path, base))
+
+
+def _shared_stems(places: Iterable[PurePath]) -> set[int]:
+    """Of places that differ in extension alone. Hashes, for there may be many."""
+    names: set[int] = set()
+    stems: set[int] = set()
+    shared: set[int] = set()
+    for place in places:
+        name, stem = hash(place), _stem(place)
+        if name not in names:
+            (shared if stem in stems else stems).add(stem)
+            names.add(name)
+    return shared
+
+
+def _stem(place: PurePath) -> int:
+    return hash(os.path.splitext(place)[0].casefold())  # noqa: PTH122  a place may be ".."
+
+
+def _single(path: Path, place: PurePath, sources: Sources, shared: Container[int]) -> Job | Problem:
     if path.is_dir():
         return Problem(path, f"{path} is a folder. Name it as such: edsr batch {path} OUT --recursive.")
-    is_alone = stems is None or stems[str(place.with_suffix("")).casefold()] <= 1
-    return Job(path, place.with_name((place.stem if is_alone else place.name) + sources.extension))
+    return Job(path, place.with_name((place.name if _stem(place) in shared else place.stem) + sources.extension))
 
 
 def _once(found: Job | Problem, claimed: set[int]) -> Iterator[Job | Problem]:

@@ -146,7 +146,7 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
         help="read, send and write in bands: little memory, and an interrupted run goes on (default: auto, from 32 "
         "megapixels on; TIFF, PNG, JPEG)",
     )
-    tiles.add_argument("--frame", type=int, metavar="N", help="take this frame or page, from 0")
+    _frame_option(tiles)
     parser.set_defaults(run=upscale.run)
 
 
@@ -186,7 +186,7 @@ def _batch_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     what.add_argument("--overwrite", action="store_true", help="make results that are there anew")
     output.add_argument("--json", action="store_true", help="a line of JSON for every picture, and a summary")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no summary")
-    _tile_options(parser)
+    _frame_option(_tile_options(parser))
     parser.set_defaults(run=batch.run)
 
 
@@ -224,6 +224,10 @@ def _tile_options(parser: argparse.ArgumentParser) -> Any:
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures (%(default)s)"
     )
     return tiles
+
+
+def _frame_option(group: Any) -> None:
+    group.add_argument("--frame", type=int, metavar="N", help="take this frame or page, from 0")
 
 
 def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> None:

@@ -37,11 +37,12 @@ def run(args: argparse.Namespace) -> int:
         tile=args.tile,
         halo=args.halo,
         max_pixels=args.max_pixels,
+        frame=args.frame,
         patience_s=args.patience,
     )
     if args.dry_run:
         found = asyncio.run(_estimate(args, named, Path(out), options, listed))
-        if not found.to_make + found.unreadable + found.left_alone:
+        if not found.to_make + found.unreadable + found.left_alone and not args.json:
             print(f"note: {_nothing_found(options)}", file=sys.stderr)
         return _tell_estimate(found, args.json)
     return _run(args, named, Path(out), options, listed)
@@ -82,7 +83,7 @@ def _run(
         print(json.dumps({"status": "summary", **asdict(summary)}))
     elif not args.quiet:
         print(_in_words(summary))
-    if not summary.seen:
+    if not summary.seen and not args.json:
         print(f"note: {_nothing_found(options)}", file=sys.stderr)
     if summary.other_settings and not args.json:
         words = "were made with other options or another model; --overwrite makes them anew"

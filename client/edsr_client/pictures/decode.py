@@ -258,8 +258,8 @@ def _deep_pixels(image: Image.Image, data: bytes, name: str) -> Array:
 
 def _divided_by_alpha(pixels: Array) -> Array:
     """Straight colour of premultiplied; uint16 [H, W, 4]."""
-    colour, alpha = pixels[..., :3].astype(np.uint64), pixels[..., 3:].astype(np.uint64)
-    straight = (colour * DEEP_WHITE + alpha // 2) // np.maximum(alpha, 1)
+    colour, alpha = pixels[..., :3].astype(np.uint32), pixels[..., 3:].astype(np.uint32)  # 65,535 squared fits
+    straight = (colour * np.uint32(DEEP_WHITE) + alpha // 2) // np.maximum(alpha, 1)
     return np.concatenate([np.minimum(straight, DEEP_WHITE), alpha], axis=2).astype(np.uint16)
 
 

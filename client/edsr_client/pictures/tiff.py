@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .metadata import EXIF_IFD, GPS_IFD, X_RESOLUTION, Y_RESOLUTION, Metadata
+from .metadata import EXIF_IFD, GPS_IFD, RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Metadata
 
-XMP_TAG, ICC_TAG, RESOLUTION_UNIT, INCH = 700, 34675, 296, 2
+XMP_TAG, ICC_TAG, INCH = 700, 34675, 2
 BYTE, LONG, UNDEFINED = 1, 4, 7  # types of tags
 # zlib's usual 6 takes twice as long, and saves 2%.
 DEFLATE_LEVEL = 4

@@ -17,9 +17,10 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TextIO
 
 from ..errors import OutputBusyError, OutputError
+from ..locking import LOCK, holder, take
 from .encoder import CodedPacket
 
 FORMAT = 1
@@ -77,7 +78,7 @@ class Workshop:
         self.ending: Ending | None = None
         self.began_anew = False
         wanted = {"format": FORMAT, **identity}
-        self._lock: BinaryIO | None = None
+        self._lock: TextIO | None = None
         try:
             self.folder.mkdir(exist_ok=True)
             self._take(target)
@@ -107,8 +108,8 @@ class Workshop:
 
     def remove(self) -> None:
         """The output is there: nothing of this is needed any more."""
-        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
 
     def write(self) -> SegmentWriter:
         """Begin the next segment."""
@@ -144,22 +145,17 @@ class Workshop:
         return f"{number:06d}.json"
 
     def _take(self, target: Path) -> None:
-        self._lock = (self.folder / "lock").open("ab")
-        try:
-            import fcntl
-        except ImportError:  # Windows: two runs for one output are left to the user
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OutputBusyError(f"Another run is at work on {target} (in {self.folder}). Wait for it.") from None
+        self._lock = take(self.folder / LOCK)
+        if self._lock is None:
+            number = holder(self.folder / LOCK)
+            raise OutputBusyError(f"Another run is at work on {target} (process {number}). Wait for it.")
 
     def _take_over(self, wanted: dict[str, Any]) -> None:
         found = _read_json(self.folder / "work.json")
         if found != wanted:
             self.began_anew = any(self.folder.glob("*.packets"))
             for path in self.folder.iterdir():
-                if path.name != "lock":
+                if path.name != LOCK:
                     path.unlink()
             self._write_json("work.json", wanted)
             return

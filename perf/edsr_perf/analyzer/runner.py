@@ -106,7 +106,8 @@ def window_of(table: str, exported: Mapping[str, Any] | None, load: Load) -> Win
     """A window from perf_analyzer's CSV and, if there is one, its export.
 
     perf_analyzer's own throughput counts whole seconds, so that a short run looks slower than it was: it is computed
-    from the times of the requests, or by Little's law from their mean.
+    from the times of the requests, or by Little's law from their mean. A burst of n requests, c in flight, then looks
+    faster than it was, by a share of up to (c - 1) / 2n.
 
     Raises:
         ToolError: they are not of the form of version 2.60.
