@@ -77,7 +77,7 @@ async def upscale_in_bands(
             "interlaced" if header.kind == "PNG" else "progressive",
             header.whole_bytes / 1e9,
         )
-    rows = await asyncio.to_thread(Rows, source, frame or 0, header.orientation, header.unknown_channels)
+    rows = await asyncio.to_thread(Rows, source, header.page, header.orientation, header.tiff)
     model = await upscaler.model_info()
     low = (rows.width, rows.height)
     size = final_size(low, model.scale, finishing.scale, finishing.max_side)

@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -14,15 +14,8 @@ from ..errors import BadImageError, EdsrError, ImageTooLargeError
 from .alpha import Array
 from .metadata import Metadata, read_metadata
 from .plugins import register_plugins
-from .tiff_kinds import (
-    BITS_PER_SAMPLE,
-    PHOTOMETRIC,
-    RGB,
-    is_negative,
-    is_premultiplied,
-    main_pages,
-    unknown_channels,
-)
+from .tiff_kinds import CMYK, kind_of
+from .tiff_read import Chosen, check_page, choose_page, pixels_of, retold
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,7 +38,6 @@ CONVERSIONS = {
     "HSV": "RGB",
 }
 WITH_TRANSPARENCY = {"1": "LA", "L": "LA", "P": "RGBA", "RGB": "RGBA"}
-DEEP_WHITE = np.uint16(65_535)
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
 UNKNOWN_CHANNELS = "channels that the file does not name were dropped: {}"
 
@@ -98,8 +90,14 @@ def decode(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS, frame: 
     if not data:
         raise BadImageError(f"{name} is empty.")
     register_plugins()
-    with _damage_is_bad_image(name), _open(data, name, max_pixels) as image:
-        return _decode(image, data, name, max_pixels, frame)
+    with _damage_is_bad_image(name):
+        page = choose_page(io.BytesIO(data), frame)
+        if page is not None:
+            check_page(page, name, frame)
+            if not page.is_for_pillow:
+                return _decode_page(page, data, name, max_pixels)
+        with _open(data, name, max_pixels) as image:
+            return _decode(image, data, name, max_pixels, frame, page)
 
 
 def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
@@ -111,8 +109,11 @@ def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> int
     if not data:
         raise BadImageError(f"{name} is empty.")
     register_plugins()
-    with _damage_is_bad_image(name), _open(data, name, max_pixels) as image:
-        return int(image.width) * int(image.height)
+    with _damage_is_bad_image(name):
+        page = choose_page(io.BytesIO(data), None)
+        file = None if page is None else retold(io.BytesIO(data), page.page)
+        with _open(data, name, max_pixels, file) as image:
+            return int(image.width) * int(image.height)
 
 
 @contextlib.contextmanager
@@ -129,11 +130,12 @@ def _damage_is_bad_image(name: str) -> Iterator[None]:
         raise BadImageError(f"{name} is damaged or truncated: {reason}.") from error
 
 
-def _open(data: bytes, name: str, max_pixels: int) -> Image.Image:
+def _open(data: bytes, name: str, max_pixels: int, file: BinaryIO | None = None) -> Image.Image:
+    """The picture as Pillow opens it, or `file` in its place."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(io.BytesIO(data), formats=[one for one in READ if one in Image.OPEN])
+        image = Image.open(file or io.BytesIO(data), formats=[one for one in READ if one in Image.OPEN])
     except UnidentifiedImageError:
         raise BadImageError(_unknown(data, name)) from None
     except Image.DecompressionBombError as error:
@@ -154,11 +156,32 @@ def _unknown(data: bytes, name: str) -> str:
     return f"{name} is not a picture of a known format, or is damaged. Known: {known}."
 
 
-def _decode(image: Image.Image, data: bytes, name: str, max_pixels: int, frame: int | None) -> Picture:
+def _decode_page(page: Chosen, data: bytes, name: str, max_pixels: int) -> Picture:
+    """A page of a TIFF file that Pillow would misread."""
+    with _open(data, name, max_pixels, retold(io.BytesIO(data), page.page)) as image:
+        metadata, _, notes = read_metadata(image)
+    notes = [*notes, *page.notes]
+    if page.kind.unknown_channels:
+        notes.append(UNKNOWN_CHANNELS.format(page.kind.unknown_channels))
+    pixels = pixels_of(data, page, max_pixels)
+    if page.kind.photometric == CMYK:
+        pixels, metadata = _from_cmyk(pixels, metadata, notes), replace(metadata, icc=None)
+        notes += ["16 bits per channel became 8"] if page.kind.depth > 8 else []
+    if page.orientation >= 5 and metadata.dpi:
+        metadata = replace(metadata, dpi=(metadata.dpi[1], metadata.dpi[0]))
+    pixels = np.ascontiguousarray(_turned(pixels, page.orientation))
+    return Picture([pixels], metadata=metadata, notes=tuple(dict.fromkeys(notes)))
+
+
+def _decode(
+    image: Image.Image, data: bytes, name: str, max_pixels: int, frame: int | None, page: Chosen | None
+) -> Picture:
     count = int(getattr(image, "n_frames", 1))
-    if image.format == "TIFF" and frame is not None and 0 <= frame < count:  # pages have metadata of their own
+    if page is not None:  # pages have metadata of their own
+        frame = page.index
         image.seek(frame)
     metadata, orientation, notes = read_metadata(image)
+    notes += page.notes if page is not None else ()
     chosen = _choose_frames(image, count, frame, name, notes)
     if len(chosen) * image.width * image.height > FRAMES_FACTOR * max_pixels:
         raise ImageTooLargeError(
@@ -188,20 +211,13 @@ def _choose_frames(image: Image.Image, count: int, frame: int | None, name: str,
         return [frame]
     if count == 1 or image.format in ("GIF", "WEBP", "PNG", "AVIF"):
         return range(count)
-    if image.format == "TIFF":
-        pages = main_pages(image)
-        if len(pages) > 1:
-            raise BadImageError(
-                f"{name} has {len(pages)} pages. Take one at a time: frame=0 ... {count - 1} (`--frame`)."
-            )
     notes.append(f"the file holds {count} pictures; the main one was taken")
     return [0]
 
 
 def _pixels(image: Image.Image, data: bytes, metadata: Metadata, name: str, notes: list[str]) -> tuple[Array, Metadata]:
     """The current frame as an array, and the metadata that goes with it: a converted picture has no profile."""
-    unknown = unknown_channels(image.tag_v2) if image.format == "TIFF" else 0  # type: ignore[attr-defined]
-    if unknown:
+    if image.format == "TIFF" and (unknown := kind_of(image.tag_v2).unknown_channels):  # type: ignore[attr-defined]
         notes.append(UNKNOWN_CHANNELS.format(unknown))
     if _is_deep(image, data):
         return _deep_pixels(image, data, name), metadata
@@ -224,23 +240,16 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
         return True
     if image.format == "PNG":
         return data[24] == 16  # bit depth in IHDR
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(BITS_PER_SAMPLE, (1,))  # type: ignore[attr-defined]
-        return set(bits if isinstance(bits, tuple) else (bits,)) == {16}
     return image.format == "PPM" and image.mode == "I"
 
 
 def _deep_pixels(image: Image.Image, data: bytes, name: str) -> Array:
     """uint16, by OpenCV where there are several channels."""
-    tags: Any = image.tag_v2 if image.format == "TIFF" else {}  # type: ignore[attr-defined]
     if image.mode.startswith("I;16") or image.mode == "I":
-        grey = np.asarray(image).astype(np.uint16)
-        return DEEP_WHITE - grey if is_negative(tags) else grey
+        return np.asarray(image).astype(np.uint16)
     import cv2
 
     refuse = BadImageError(f"{name} has 16 bits per channel in a form that cannot be read; convert it to 8 bits first.")
-    if image.format == "TIFF" and (image.tell() or tags.get(PHOTOMETRIC) != RGB):
-        raise refuse
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -251,16 +260,16 @@ def _deep_pixels(image: Image.Image, data: bytes, name: str) -> Array:
         return np.asarray(pixels)
     if image.format == "PNG" and data[25] == 4:  # grey with alpha
         return np.ascontiguousarray(pixels[..., [0, -1]])
-    order = [2, 1, 0, 3][: pixels.shape[2] - unknown_channels(tags)]
-    ordered = np.ascontiguousarray(pixels[..., order])
-    return _divided_by_alpha(ordered) if is_premultiplied(tags) else ordered
+    return np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
 
 
-def _divided_by_alpha(pixels: Array) -> Array:
-    """Straight colour of premultiplied; uint16 [H, W, 4]."""
-    colour, alpha = pixels[..., :3].astype(np.uint32), pixels[..., 3:].astype(np.uint32)  # 65,535 squared fits
-    straight = (colour * np.uint32(DEEP_WHITE) + alpha // 2) // np.maximum(alpha, 1)
-    return np.concatenate([np.minimum(straight, DEEP_WHITE), alpha], axis=2).astype(np.uint16)
+def _from_cmyk(pixels: Array, metadata: Metadata, notes: list[str]) -> Array:
+    """RGB or RGBA of four inks, uint8 [H, W, 4 or 5]."""
+    from PIL import Image
+
+    notes.append("CMYK was converted to sRGB")
+    inks = Image.fromarray(np.ascontiguousarray(pixels[..., :4]), "CMYK")
+    return np.concatenate([np.asarray(_to_srgb(inks, metadata, notes)), pixels[..., 4:]], axis=2)
 
 
 def _to_srgb(image: Image.Image, metadata: Metadata, notes: list[str]) -> Image.Image:
