@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import BadImageError, EdsrError, ImageTooLargeError
 from .alpha import Array
+from .deep_png_read import deep_frames, is_deep_png, still
 from .metadata import Metadata, read_metadata
 from .plugins import register_plugins
 from .tiff_kinds import CMYK, kind_of
@@ -180,20 +181,30 @@ def _decode(
     if page is not None:  # pages have metadata of their own
         frame = page.index
         image.seek(frame)
-    metadata, orientation, notes = read_metadata(image)
+    if image.format == "PNG" and count > 1:  # Pillow goes through all frames for the texts, and loses the palette
+        with _open(still(data), name, max_pixels) as first:
+            metadata, orientation, notes = read_metadata(first)
+    else:
+        metadata, orientation, notes = read_metadata(image)
     notes += page.notes if page is not None else ()
-    chosen = _choose_frames(image, count, frame, name, notes)
+    hidden = int(getattr(image, "default_image", False))  # what viewers show that know no animations
+    chosen = _choose_frames(image, count - hidden, frame, name, notes)
     if len(chosen) * image.width * image.height > FRAMES_FACTOR * max_pixels:
         raise ImageTooLargeError(
             f"{name} has {len(chosen)} frames of {image.width}x{image.height}, more than {FRAMES_FACTOR} times "
             f"{max_pixels:,} pixels in all. If that is meant, raise max_pixels=... (`--max-pixels`)."
         )
     frames, durations = [], []
-    for index in chosen:
-        if count > 1:
-            image.seek(index)
-        pixels, metadata = _pixels(image, data, metadata, name, notes)
-        durations.append(float(image.info.get("duration") or 0))  # WebP knows it only now
+    deep = enumerate(deep_frames(data)) if is_deep_png(data) else None
+    for index in (number + hidden for number in chosen):
+        if deep is not None:
+            pixels, duration = _numbered(deep, index)
+        else:
+            if count > 1:
+                _go_to(image, index)
+            pixels, metadata = _pixels(image, metadata, name, notes)
+            duration = float(image.info.get("duration") or 0)  # WebP knows it only now
+        durations.append(duration)
         if 0 in pixels.shape or pixels.shape[0] * pixels.shape[1] > max_pixels:
             raise ImageTooLargeError(f"{name}: frame {index} has another size than the file claims.")
         frames.append(np.ascontiguousarray(_turned(pixels, orientation)))
@@ -215,12 +226,12 @@ def _choose_frames(image: Image.Image, count: int, frame: int | None, name: str,
     return [0]
 
 
-def _pixels(image: Image.Image, data: bytes, metadata: Metadata, name: str, notes: list[str]) -> tuple[Array, Metadata]:
+def _pixels(image: Image.Image, metadata: Metadata, name: str, notes: list[str]) -> tuple[Array, Metadata]:
     """The current frame as an array, and the metadata that goes with it: a converted picture has no profile."""
     if image.format == "TIFF" and (unknown := kind_of(image.tag_v2).unknown_channels):  # type: ignore[attr-defined]
         notes.append(UNKNOWN_CHANNELS.format(unknown))
-    if _is_deep(image, data):
-        return _deep_pixels(image, data, name), metadata
+    if image.format == "PPM" and image.mode.startswith("I"):
+        return np.asarray(image).astype(np.uint16), metadata
     if image.mode in ("I", "F"):
         raise BadImageError(f"{name} has 32 bits per channel; convert it to 16 or 8 bits first.")
     if image.mode in ("CMYK", "LAB"):
@@ -234,33 +245,20 @@ def _pixels(image: Image.Image, data: bytes, metadata: Metadata, name: str, note
     return np.asarray(image if mode == image.mode else image.convert(mode)), metadata
 
 
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether it has 16 bits a channel; Pillow reads those with three channels as 8 bits."""
-    if image.mode.startswith("I;16"):
-        return True
+def _go_to(image: Image.Image, index: int) -> None:
+    """Make a frame the current one, as if all before it had been looked at: Pillow's canvas depends on that."""
     if image.format == "PNG":
-        return data[24] == 16  # bit depth in IHDR
-    return image.format == "PPM" and image.mode == "I"
+        for before in range(image.tell(), index):
+            image.seek(before)
+            image.load()
+    image.seek(index)
 
 
-def _deep_pixels(image: Image.Image, data: bytes, name: str) -> Array:
-    """uint16, by OpenCV where there are several channels."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        return np.asarray(image).astype(np.uint16)
-    import cv2
-
-    refuse = BadImageError(f"{name} has 16 bits per channel in a form that cannot be read; convert it to 8 bits first.")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    if pixels is None or pixels.dtype != np.uint16 or pixels.shape[:2] != image.size[::-1]:
-        raise refuse
-    if pixels.ndim == 2:
-        return np.asarray(pixels)
-    if image.format == "PNG" and data[25] == 4:  # grey with alpha
-        return np.ascontiguousarray(pixels[..., [0, -1]])
-    return np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
+def _numbered(pictures: Iterator[tuple[int, tuple[Array, float]]], index: int) -> tuple[Array, float]:
+    for number, picture in pictures:
+        if number == index:
+            return picture
+    raise ValueError(f"there is no frame {index}")
 
 
 def _from_cmyk(pixels: Array, metadata: Metadata, notes: list[str]) -> Array:

@@ -100,7 +100,8 @@ def save_options(metadata: Metadata, format_: Format) -> dict[str, Any]:
 def _fitting_frames(picture: Picture, format_: Format) -> tuple[list[Array], list[str]]:
     frames, notes = list(picture.frames), []
     if frames[0].dtype == np.uint16 and (not format_.deep or len(frames) > 1):
-        notes.append(f"16 bits per channel became 8 in {format_.name.upper()}; PNG and TIFF keep them")
+        keepers = "single pictures in PNG and TIFF" if len(frames) > 1 else "PNG and TIFF"
+        notes.append(f"16 bits per channel became 8 in {format_.name.upper()}; {keepers} keep them")
         frames = [to_8_bits(frame) for frame in frames]
     if not format_.half_alpha and any(_has_half_alpha(frame) for frame in frames):
         notes.append(f"{format_.name.upper()} knows opaque and empty only: what is half transparent became the nearer")
