@@ -18,7 +18,7 @@ from ..files import FileResult, Finishing
 from ..many import in_order
 from ..pictures.alpha import Array
 from ..pictures.formats import Format
-from ..pictures.metadata import Metadata, corrected
+from ..pictures.metadata import Metadata, corrected, with_profile
 from ..pictures.resample import final_size
 from .plan import Band, Bands, bands_for, check_pixels
 from .source import Header, Rows, check_header
@@ -102,6 +102,8 @@ async def upscale_in_bands(
         if store.kept:
             notes.append(f"went on with {len(store.kept)} of {len(plan)} bands of an interrupted run")
         metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
+        metadata, lost = with_profile(metadata, rows.channels < 3)
+        notes += lost
         layout = Layout((low[0] * model.scale, low[1] * model.scale), rows.channels, rows.dtype.itemsize)
         heights = [(store.path(band.index), (band.keep_bottom - band.keep_top) * model.scale) for band in plan]
         logger.info("%s: writing %s", source.name, target)

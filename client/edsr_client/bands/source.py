@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import BadImageError, MissingExtraError
 from ..pictures.alpha import Array
+from ..pictures.colour_read import described
 from ..pictures.decode import UNKNOWN_CHANNELS
 from ..pictures.metadata import Metadata, read_metadata
 from ..pictures.plugins import register_plugins
@@ -75,6 +76,8 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
             if image.format not in ("PNG", "JPEG", "MPO"):
                 return Header(image.format or "", image.size)
             metadata, orientation, notes = read_metadata(image, without_decoding=True)
+            with path.open("rb") as file:
+                metadata = described(file, image.format, metadata, str(path), notes)
             count = int(getattr(image, "n_frames", 1))
             if image.format == "MPO":
                 notes.append(f"the file holds {count} pictures; the main one was taken")
@@ -97,6 +100,7 @@ def _tiff_header(path: Path, frame: int | None) -> Header | None:
         page, kind = chosen.page, chosen.kind
         with Image.open(retold(file, page)) as image:
             metadata, _, notes = read_metadata(image)
+        metadata = described(file, "TIFF", metadata, str(path), notes, page.tags)
         offsets = page.numbers(TILE_OFFSETS) or page.numbers(STRIP_OFFSETS)
         sizes = page.numbers(TILE_SIZES) or page.numbers(STRIP_SIZES)
         ends = (offset + size for offset, size in zip(offsets, sizes, strict=False))

@@ -12,7 +12,11 @@ import numpy as np
 
 from ..errors import BadImageError, EdsrError, ImageTooLargeError
 from .alpha import Array
+from .boxes import bit_depth
+from .cms import cmyk_or_lab_to_srgb
+from .colour_read import described
 from .deep_png_read import deep_frames, is_deep_png, still
+from .depth import full_range
 from .metadata import Metadata, read_metadata
 from .plugins import register_plugins
 from .tiff_kinds import CMYK, kind_of
@@ -161,12 +165,13 @@ def _decode_page(page: Chosen, data: bytes, name: str, max_pixels: int) -> Pictu
     """A page of a TIFF file that Pillow would misread."""
     with _open(data, name, max_pixels, retold(io.BytesIO(data), page.page)) as image:
         metadata, _, notes = read_metadata(image)
+    metadata = described(io.BytesIO(data), "TIFF", metadata, name, notes, page.page.tags)
     notes = [*notes, *page.notes]
     if page.kind.unknown_channels:
         notes.append(UNKNOWN_CHANNELS.format(page.kind.unknown_channels))
     pixels = pixels_of(data, page, max_pixels)
     if page.kind.photometric == CMYK:
-        pixels, metadata = _from_cmyk(pixels, metadata, notes), replace(metadata, icc=None)
+        pixels, metadata = _from_cmyk(pixels, metadata, notes), replace(metadata, icc=None, colour=None)
         notes += ["16 bits per channel became 8"] if page.kind.depth > 8 else []
     if page.orientation >= 5 and metadata.dpi:
         metadata = replace(metadata, dpi=(metadata.dpi[1], metadata.dpi[0]))
@@ -187,6 +192,8 @@ def _decode(
     else:
         metadata, orientation, notes = read_metadata(image)
     notes += page.notes if page is not None else ()
+    tags = page.page.tags if page is not None else None
+    metadata = described(io.BytesIO(data), image.format or "", metadata, name, notes, tags)
     hidden = int(getattr(image, "default_image", False))  # what viewers show that know no animations
     chosen = _choose_frames(image, count - hidden, frame, name, notes)
     if len(chosen) * image.width * image.height > FRAMES_FACTOR * max_pixels:
@@ -202,7 +209,7 @@ def _decode(
         else:
             if count > 1:
                 _go_to(image, index)
-            pixels, metadata = _pixels(image, metadata, name, notes)
+            pixels, metadata = _pixels(image, data, metadata, name, notes)
             duration = float(image.info.get("duration") or 0)  # WebP knows it only now
         durations.append(duration)
         if 0 in pixels.shape or pixels.shape[0] * pixels.shape[1] > max_pixels:
@@ -223,26 +230,41 @@ def _choose_frames(image: Image.Image, count: int, frame: int | None, name: str,
     if count == 1 or image.format in ("GIF", "WEBP", "PNG", "AVIF"):
         return range(count)
     notes.append(f"the file holds {count} pictures; the main one was taken")
-    return [0]
+    return [image.tell()]  # in HEIC any of them may be it
 
 
-def _pixels(image: Image.Image, metadata: Metadata, name: str, notes: list[str]) -> tuple[Array, Metadata]:
+def _pixels(image: Image.Image, data: bytes, metadata: Metadata, name: str, notes: list[str]) -> tuple[Array, Metadata]:
     """The current frame as an array, and the metadata that goes with it: a converted picture has no profile."""
     if image.format == "TIFF" and (unknown := kind_of(image.tag_v2).unknown_channels):  # type: ignore[attr-defined]
         notes.append(UNKNOWN_CHANNELS.format(unknown))
+    if image.format == "HEIF" and (bits := int(image.info.get("bit_depth") or 8)) > 8:
+        return _deep_heif(data, image.tell(), bits), metadata
+    if image.format == "AVIF" and (bits := bit_depth(data)) > 8:
+        notes.append(f"{bits} bits per channel were read as 8")
     if image.format == "PPM" and image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16), metadata
     if image.mode in ("I", "F"):
         raise BadImageError(f"{name} has 32 bits per channel; convert it to 16 or 8 bits first.")
     if image.mode in ("CMYK", "LAB"):
         notes.append(f"{image.mode} was converted to sRGB")
-        return np.asarray(_to_srgb(image, metadata, notes)), replace(metadata, icc=None)
+        return np.asarray(cmyk_or_lab_to_srgb(image, metadata, notes)), replace(metadata, icc=None, colour=None)
     image.load()
     table = WITH_TRANSPARENCY if "transparency" in image.info else CONVERSIONS
     mode = table.get(image.mode, image.mode)
     if mode not in ("L", "LA", "RGB", "RGBA"):
         raise BadImageError(f"{name} has pixels of a kind that cannot be kept ({image.mode}); convert it to RGB first.")
     return np.asarray(image if mode == image.mode else image.convert(mode)), metadata
+
+
+def _deep_heif(data: bytes, index: int, bits: int) -> Array:
+    """A picture of a HEIC file as uint16; its Pillow plugin would give 8 bits."""
+    import pillow_heif
+
+    image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)[index]
+    pixels: Array = np.asarray(image)
+    if pixels.dtype != np.uint16:
+        return pixels
+    return full_range(pixels >> (16 - bits), bits)  # they stand in the highest bits: white is below 65,535
 
 
 def _go_to(image: Image.Image, index: int) -> None:
@@ -267,36 +289,7 @@ def _from_cmyk(pixels: Array, metadata: Metadata, notes: list[str]) -> Array:
 
     notes.append("CMYK was converted to sRGB")
     inks = Image.fromarray(np.ascontiguousarray(pixels[..., :4]), "CMYK")
-    return np.concatenate([np.asarray(_to_srgb(inks, metadata, notes)), pixels[..., 4:]], axis=2)
-
-
-def _to_srgb(image: Image.Image, metadata: Metadata, notes: list[str]) -> Image.Image:
-    from PIL import ImageCms
-
-    lab = image.mode == "LAB"
-    srgb = ImageCms.createProfile("sRGB")
-    try:
-        if lab:
-            source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-        elif metadata.icc and metadata.icc_space == "CMYK":
-            source = ImageCms.ImageCmsProfile(io.BytesIO(metadata.icc))
-        else:
-            return image.convert("RGB")
-        converted = ImageCms.profileToProfile(
-            image,
-            source,
-            srgb,
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-        if converted is not None:
-            return converted
-    except (ImageCms.PyCMSError, OSError):
-        if lab:
-            raise
-    notes.append("the CMYK profile cannot be used; colours are approximate")
-    return image.convert("RGB")
+    return np.concatenate([np.asarray(cmyk_or_lab_to_srgb(inks, metadata, notes)), pixels[..., 4:]], axis=2)
 
 
 def _turned(pixels: Array, orientation: int) -> Array:

@@ -178,7 +178,8 @@ def _decoded(header: bytes, data: bytes, place: tuple[int, int, int, int]) -> Ar
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape[:2] != (place[3], place[2]):
         raise ValueError("its pixels cannot be decoded")
     order = {GREY: [0], RGB: [2, 1, 0], GREY_ALPHA: [0, -1], RGBA: [2, 1, 0, 3]}[header[9]]
-    return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1)[..., order])
+    ordered: Array = np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1)[..., order])
+    return ordered
 
 
 def _picture(pixels: Array, transparent: tuple[int, ...] | None) -> Array:
@@ -186,7 +187,8 @@ def _picture(pixels: Array, transparent: tuple[int, ...] | None) -> Array:
     if transparent is not None:
         alpha = np.where((pixels == transparent).all(axis=2), 0, TOP).astype(np.uint16)
         return np.concatenate([pixels, alpha[..., None]], axis=2)
-    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    grey_or_all: Array = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    return grey_or_all
 
 
 def _with_alpha(pixels: Array) -> Array:
@@ -198,8 +200,7 @@ def _with_alpha(pixels: Array) -> Array:
 
 
 def _without_alpha(canvas: Array) -> Array:
-    colour: Array = canvas[..., 0] if canvas.shape[2] == 2 else canvas[..., :3]
-    return colour.copy()
+    return np.array(canvas[..., 0] if canvas.shape[2] == 2 else canvas[..., :3])
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:

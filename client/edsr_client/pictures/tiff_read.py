@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadImageError
-from .depth import to_8_bits
+from .depth import full_range, to_8_bits
 from .tiff_kinds import (
     BITS_PER_SAMPLE,
     BLACK_IS_ZERO,
@@ -128,7 +128,7 @@ def pixels_of(data: bytes, chosen: Chosen, max_pixels: int) -> Array:
     colour, alpha = samples[..., : kind.colours], samples[..., kind.colours :]
     if kind.photometric == PALETTE:
         return _looked_up(samples[..., 0], chosen.page, kind.depth)
-    colour, alpha = _full_range(colour, kind.depth), _full_range(alpha, kind.depth)
+    colour, alpha = full_range(colour, kind.depth), full_range(alpha, kind.depth)
     if kind.photometric == CMYK:
         colour, alpha = to_8_bits(colour), to_8_bits(alpha)
     if kind.photometric == WHITE_IS_ZERO:
@@ -154,16 +154,6 @@ def divided_by_alpha(colour: Array, alpha: Array) -> Array:
     straight = (colour.astype(np.uint32) * top + alpha // 2) // np.maximum(alpha, 1)
     limited: Array = np.minimum(straight, top).astype(colour.dtype)
     return limited
-
-
-def _full_range(samples: Array, depth: int) -> Array:
-    """Levels of `depth` bits over all of 8 or 16 bits."""
-    if depth in (8, 16):
-        return samples
-    top, most = (255, samples.astype(np.uint16)) if depth < 8 else (65_535, samples.astype(np.uint32))
-    highest = 2**depth - 1
-    spread: Array = ((most * top + highest // 2) // highest).astype(np.uint8 if depth < 8 else np.uint16)
-    return spread
 
 
 def _looked_up(indices: Array, page: Page, depth: int) -> Array:
