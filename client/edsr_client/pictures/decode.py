@@ -16,6 +16,7 @@ from .boxes import bit_depth
 from .cms import cmyk_or_lab_to_srgb
 from .colour_read import described
 from .deep_png_read import deep_frames, is_deep_png, still
+from .deep_ppm import deep_ppm
 from .depth import full_range
 from .metadata import Metadata, read_metadata
 from .plugins import register_plugins
@@ -243,17 +244,28 @@ def _pixels(image: Image.Image, data: bytes, metadata: Metadata, name: str, note
         notes.append(f"{bits} bits per channel were read as 8")
     if image.format == "PPM" and image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16), metadata
+    if image.format == "PPM" and (deep := deep_ppm(data)) is not None:
+        return deep, metadata
     if image.mode in ("I", "F"):
         raise BadImageError(f"{name} has 32 bits per channel; convert it to 16 or 8 bits first.")
     if image.mode in ("CMYK", "LAB"):
         notes.append(f"{image.mode} was converted to sRGB")
         return np.asarray(cmyk_or_lab_to_srgb(image, metadata, notes)), replace(metadata, icc=None, colour=None)
     image.load()
+    if image.format == "PNG":
+        _scale_transparent_grey(image, data[24])
     table = WITH_TRANSPARENCY if "transparency" in image.info else CONVERSIONS
     mode = table.get(image.mode, image.mode)
     if mode not in ("L", "LA", "RGB", "RGBA"):
         raise BadImageError(f"{name} has pixels of a kind that cannot be kept ({image.mode}); convert it to RGB first.")
     return np.asarray(image if mode == image.mode else image.convert(mode)), metadata
+
+
+def _scale_transparent_grey(image: Image.Image, depth: int) -> None:
+    """A transparent grey of 2 or 4 bits, as the pixels are: Pillow spreads those over 8 bits, and not this."""
+    grey, top = image.info.get("transparency"), 2**depth - 1
+    if image.mode == "L" and depth in (2, 4) and isinstance(grey, int) and grey <= top:
+        image.info["transparency"] = grey * 255 // top
 
 
 def _deep_heif(data: bytes, index: int, bits: int) -> Array:
