@@ -397,8 +397,9 @@ def test_a_page_of_such_a_kind_is_found_by_its_number(tmp_path: Path) -> None:
             decode(content, "a.tif", frame=frame)
 
 
-def test_the_first_page_may_be_the_smaller_copy(tmp_path: Path) -> None:
-    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_first_page_may_be_the_smaller_copy(tmp_path: Path, order: Literal["<", ">"]) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif", byteorder=order) as file:
         file.write(levels(3, "uint8")[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
         file.write(levels(3, "uint8"), photometric="rgb", metadata=None)
     content = (tmp_path / "a.tif").read_bytes()
@@ -429,6 +430,15 @@ def test_many_channels_and_vast_tiles_take_no_vast_memory() -> None:
     entries[325] = (4, 1, struct.pack("<L", 100))
     with pytest.raises(BadImageError, match="tiles are far larger"):
         decode(file_of("<", entries, [bytes(100)], 324), "a.tif", max_pixels=100_000)
+
+
+def test_tags_that_lie_over_each_other_take_no_vast_memory() -> None:
+    entries = {tag: (1, 1_000_000, bytes(8)) for tag in range(40_000, 42_000)}
+    content = bytearray(file_of("<", entries, [bytes(1_000_000)], 273))
+    for index in range(2000):  # all of them point to the same million
+        struct.pack_into("<LL", content, 8 + 2 + 12 * (index + 1) + 4, 1_000_000, 30_000)
+    with pytest.raises(BadImageError, match="lie over each other"):
+        decode(bytes(content), "a.tif")
 
 
 @pytest.mark.parametrize("kind", ["planar tiles", "zstd", "cmyk"])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-NEWER_SUBFILE, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 258, 259, 262, 266
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 258, 259, 262, 266
 SAMPLES_PER_PIXEL, PLANAR, PREDICTOR, COLOUR_MAP, INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT = (
     277,
     284,
@@ -231,11 +231,6 @@ def kind_of(tags: Tags) -> Kind:
         has_own_levels=_all(tags, YCBCR_MATRIX) not in USUAL_MATRICES
         or _all(tags, REFERENCE_LEVELS) not in USUAL_LEVELS,
     )
-
-
-def is_main(tags: Tags) -> bool:
-    """Whether a page is a picture of its own, not a smaller copy."""
-    return not _first(tags, NEWER_SUBFILE, 0) & 1
 
 
 def _all(tags: Tags, tag: int) -> tuple[int, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, BinaryIO
 
-WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_SIZES, STRIP_ROWS = 256, 257, 273, 279, 278
+NEWER_SUBFILE, WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_SIZES, STRIP_ROWS = 254, 256, 257, 273, 279, 278
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES = 322, 323, 324, 325
 ORIENTATION, LONG = 274, 4
 # TIFF 6.0, section 2, and BigTIFF: format of a value by type; fractions are pairs.
@@ -20,7 +20,7 @@ DIRECTORIES = (("H", "HHL", "L"), ("Q", "HHQ", "Q"))
 STARTS = (b"II\x2a\0", b"MM\0\x2a", b"II\x2b\0", b"MM\0\x2b")
 MAX_BYTES = 2**32 - 2**24
 # More are rather a mistake, or an attack, than a file.
-MAX_PAGES = 100_000
+MAX_PAGES, MAX_TAGS = 100_000, 65_536
 # Type, number of values, and their bytes.
 Entry = tuple[int, int, bytes]
 
@@ -57,33 +57,56 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in STARTS
 
 
-def pages_of(file: BinaryIO) -> list[Page]:
-    """All pages, in their order.
+def pages_of(file: BinaryIO) -> list[tuple[int, bool]]:
+    """Of all pages, in their order, where the directory stands, and whether it is a picture of its own.
+
+    The others are smaller copies of one.
 
     Raises:
         ValueError: the first directory is no directory, or there are too many.
     """
-    end = file.seek(0, 2)
-    file.seek(0)
-    head = file.read(16)
-    order, big = "<" if head[:2] == b"II" else ">", 43 in head[2:4]
-    (offset,) = struct.unpack_from(order + DIRECTORIES[big][2], head, 8 if big else 4)
-    pages: list[Page] = []
-    seen: set[int] = set()
-    while offset and offset not in seen:
+    order, big = _form(file)
+    (offset,) = struct.unpack(order + DIRECTORIES[big][2], file.read(8 if big else 4))
+    pages: dict[int, bool] = {}
+    while offset and offset not in pages:
         if len(pages) > MAX_PAGES:
             raise ValueError(f"more than {MAX_PAGES:,} pages")
-        seen.add(offset)
         try:
-            page, offset = _page(file, offset, order, big, end)
+            entries, after = _entries(file, offset, order, big)
         except struct.error:
             if not pages:
                 raise ValueError("it has no directory where it should be") from None
             break
-        pages.append(page)
+        kind, _, field = entries.get(NEWER_SUBFILE, (LONG, 1, bytes(8)))
+        is_copy = FORMATS[kind] in ("B", "H", "L") and struct.unpack_from(order + FORMATS[kind], field)[0] & 1
+        pages[offset] = not is_copy
+        offset = after
     if not pages:
         raise ValueError("it has no directory")
-    return pages
+    return list(pages.items())
+
+
+def page_at(file: BinaryIO, offset: int) -> Page:
+    """The page whose directory stands at an offset.
+
+    Raises:
+        ValueError: its tags hold more than the file: they lie over each other.
+    """
+    order, big = _form(file)
+    entries, _ = _entries(file, offset, order, big)
+    left = file.seek(0, 2)
+    raw = {}
+    for tag, (kind, count, field) in entries.items():
+        length = count * struct.calcsize("=" + FORMATS[kind])
+        value = field[:length]
+        if length > len(field):
+            file.seek(struct.unpack(order + DIRECTORIES[big][2], field)[0])
+            value = file.read(min(length, left))
+            left -= len(value)
+        raw[tag] = (kind, count, value)
+    if left <= 0:
+        raise ValueError("its tags lie over each other")
+    return Page(order, big, _Values(order, raw), raw)
 
 
 def file_of(order: str, entries: Mapping[int, Entry], blocks: Sequence[bytes], offsets: int) -> bytes:
@@ -172,40 +195,52 @@ def _packed(entries: Mapping[int, Entry], order: str, big: bool, start: int) -> 
     return table + bytes(field) + values
 
 
-def _page(file: BinaryIO, offset: int, order: str, big: bool, end: int) -> tuple[Page, int]:
-    """A page, and where the next one is; `end` of the file."""
+def _form(file: BinaryIO) -> tuple[str, bool]:
+    """Byte order, and whether it is BigTIFF; the pointer to the first directory comes next."""
+    file.seek(0)
+    head = file.read(4)
+    order, big = "<" if head[:2] == b"II" else ">", 43 in head[2:4]
+    file.seek(8 if big else 4)
+    return order, big
+
+
+def _entries(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict[int, Entry], int]:
+    """Of every tag its type, the number of its values, and them or where they are; and where the next directory is."""
     count_form, entry_form, field_form = DIRECTORIES[big]
     field = struct.calcsize("=" + field_form)
     file.seek(offset)
     (count,) = struct.unpack(order + count_form, file.read(struct.calcsize("=" + count_form)))
     size = struct.calcsize("=" + entry_form) + field
-    table = file.read(min(count, 65_536) * size + field)
+    table = file.read(min(count, MAX_TAGS) * size + field)
     if len(table) < count * size:
         raise struct.error
-    raw = {}
-    for index in range(count):
-        tag, kind, values = struct.unpack_from(order + entry_form, table, index * size)
-        entry = table[index * size + size - field : (index + 1) * size]
+    entries: dict[int, Entry] = {}
+    for start in range(0, count * size, size):
+        tag, kind, values = struct.unpack_from(order + entry_form, table, start)
         if kind in FORMATS:
-            length = min(values * struct.calcsize("=" + FORMATS[kind]), end)
-            raw[tag] = (kind, values, _bytes(file, entry, length, order, field))
+            entries[tag] = (kind, values, table[start + size - field : start + size])
     following = table[count * size :]
-    after = struct.unpack(order + field_form, following)[0] if len(following) == field else 0
-    return Page(order, big, {tag: _value(order, *entry) for tag, entry in raw.items()}, raw), after
+    return entries, struct.unpack(order + field_form, following)[0] if len(following) == field else 0
 
 
-def _bytes(file: BinaryIO, entry: bytes, length: int, order: str, field: int) -> bytes:
-    if length <= field:
-        return entry[:length]
-    file.seek(struct.unpack(order + ("Q" if field == 8 else "L"), entry)[0])
-    return file.read(length)
+class _Values(Mapping[int, Any]):
+    """The values of tags, unpacked when they are asked for."""
 
+    def __init__(self, order: str, raw: Mapping[int, Entry]) -> None:
+        self._order, self._raw = order, raw
 
-def _value(order: str, kind: int, _count: int, data: bytes) -> Any:
-    form = FORMATS[kind]
-    if form == "s":
-        return data
-    size = struct.calcsize("=" + form)
-    whole = len(data) // size  # less than there should be where the file ends
-    values = struct.unpack(f"{order}{whole * len(form)}{form[0]}", data[: whole * size])
-    return values[0] if len(values) == 1 else values
+    def __getitem__(self, tag: int) -> Any:
+        kind, _, data = self._raw[tag]
+        form = FORMATS[kind]
+        if form == "s":
+            return data
+        size = struct.calcsize("=" + form)
+        whole = len(data) // size  # less than there should be where the file ends
+        values = struct.unpack(f"{self._order}{whole * len(form)}{form[0]}", data[: whole * size])
+        return values[0] if len(values) == 1 else values
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)

@@ -26,7 +26,6 @@ from .tiff_kinds import (
     SAMPLES_PER_PIXEL,
     WHITE_IS_ZERO,
     Kind,
-    is_main,
     kind_of,
 )
 from .tiff_pages import (
@@ -39,6 +38,7 @@ from .tiff_pages import (
     Page,
     Retold,
     is_tiff,
+    page_at,
     pages_of,
 )
 from .tiff_samples import samples_of
@@ -92,14 +92,15 @@ def choose_page(file: BinaryIO, frame: int | None) -> Chosen | None:
     if not is_tiff(file.read(4)):
         return None
     pages = pages_of(file)
-    main = [index for index, page in enumerate(pages) if is_main(page.tags)]
+    main = [index for index, (_, is_main) in enumerate(pages) if is_main]
     notes = []
     if frame is None and main and len(pages) > 1:
         notes.append(f"the file holds {len(pages)} pictures; the main one was taken")
     if frame is None and not main:
         notes.append("the file says that its first picture is a smaller copy of another one, which is not in it")
     index = frame if frame is not None and 0 <= frame < len(pages) else (main or [0])[0]
-    return Chosen(pages[index], kind_of(pages[index].tags), index, len(pages), len(main), tuple(notes))
+    page = page_at(file, pages[index][0])
+    return Chosen(page, kind_of(page.tags), index, len(pages), len(main), tuple(notes))
 
 
 def check_page(chosen: Chosen, name: str, frame: int | None) -> None:
