@@ -366,7 +366,15 @@ def test_profiles_and_calibrated_colours_of_bmp_are_kept() -> None:
     embedded = (
         struct.pack("<IIII", 0, 0, 0, 0) + b"DEBM" + bytes(48) + struct.pack("<4I", 4, 124 + len(rows), len(wide), 0)
     )
-    for size, more, curve, tail in ((108, calibrated, (1.8,), b""), (124, embedded, SRGB, wide)):
+    xyz_of_1 = [part for x, y in np.reshape(P3[2:], (3, 2)) for part in (x, y, 1 - x - y)]
+    chromatic = calibrated[:20] + struct.pack("<9i", *(round(part * 2**30) for part in xyz_of_1)) + calibrated[-12:]
+    reciprocal = calibrated[:-12] + struct.pack("<3I", *[round(65_536 / 1.8)] * 3)
+    for size, more, curve, tail in (
+        (108, calibrated, (1.8,), b""),
+        (108, reciprocal, (1.8,), b""),
+        (108, chromatic, (1.8,), b""),
+        (124, embedded, SRGB, wide),
+    ):
         header = struct.pack("<I", size) + head + more
         assert len(header) == size
         length = struct.pack("<IHHI", 14 + size + len(rows) + len(tail), 0, 0, 14 + size)

@@ -263,7 +263,7 @@ def test_samples_of_any_number_of_bits_keep_their_share(tmp_path: Path, bits: in
         ({259: 50001}, "grey TIFF, compressed by WebP"),
         ({259: 60_000}, "compressed by method 60000"),
         ({339: 5}, "complex 8-bit grey TIFF"),
-        ({266: 2, 258: 16}, "16-bit grey TIFF"),
+        ({258: 24}, "24-bit grey TIFF"),
         ({262: 5}, "CMYK TIFF"),
         ({262: 6}, "YCbCr TIFF"),
     ],
@@ -309,14 +309,15 @@ def test_ycbcr_is_read_where_it_is_clear_what_is_meant(across: int, down: int, c
 
 
 @pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_bits_may_stand_in_reverse_order(channels: int, compression: int) -> None:
-    image = levels(channels, "uint8")
+def test_bits_may_stand_in_reverse_order(channels: int, dtype: str, compression: int) -> None:
+    image = levels(channels, dtype)
     data = image.tobytes() if compression == 1 else zlib.compress(image.tobytes())
     bits = np.unpackbits(np.frombuffer(data, np.uint8)[:, None], axis=1)[:, ::-1]
     values = {256: WIDTH, 257: HEIGHT, 259: compression, 262: 2 if channels > 2 else 1, 266: 2, 277: channels}
     entries = {tag: (4, 1, struct.pack("<L", value)) for tag, value in (values | {279: len(data)}).items()}
-    entries[258] = (3, channels, struct.pack(f"<{channels}H", *[8] * channels))
+    entries[258] = (3, channels, struct.pack(f"<{channels}H", *[8 * image.itemsize] * channels))
     content = file_of("<", entries, [np.packbits(bits, axis=1).tobytes()], 273)
     np.testing.assert_array_equal(decode(content, "a.tif").frames[0], image[..., 0] if channels == 1 else image)
 
@@ -336,6 +337,24 @@ def test_a_palette_of_8_bits_is_not_black() -> None:
     colours = np.stack([ramp, ramp[::-1], ramp])
     tifffile.imwrite(file, indices, photometric="palette", colormap=colours, metadata=None)
     np.testing.assert_array_equal(decode(file.getvalue(), "a.tif").frames[0], np.moveaxis(colours[:, indices], 0, 2))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("extra", ["unassalpha", "unspecified"])
+def test_a_palette_may_have_transparency_beside_it(dtype: str, extra: str) -> None:
+    image, top = levels(2, dtype), np.iinfo(dtype).max
+    ramp = np.linspace(0, 65_535, top + 1).round().astype("<u2")
+    values = {256: WIDTH, 257: HEIGHT, 259: 1, 262: 3, 277: 2, 279: image.nbytes, 338: 2 * (extra == "unassalpha")}
+    entries = {tag: (4, 1, struct.pack("<L", value)) for tag, value in values.items()}
+    entries[258] = (3, 2, struct.pack("<2H", *[8 * image.itemsize] * 2))
+    entries[320] = (3, 3 * ramp.size, np.stack([ramp, ramp[::-1], ramp]).tobytes())
+    picture = decode(file_of("<", entries, [image.tobytes()], 273), "a.tif")
+    found = picture.frames[0] / np.iinfo(picture.frames[0].dtype).max
+    assert np.abs(found[..., 0] - image[..., 0] / top).max() <= 1 / 255
+    assert found.shape[2] == (4 if extra == "unassalpha" else 3)
+    if extra == "unassalpha":
+        np.testing.assert_array_equal(found[..., 3], image[..., 1] / top)
+    assert any("does not name" in note for note in picture.notes) == (extra == "unspecified")
 
 
 @pytest.mark.parametrize("extras", [["unspecified", "unassalpha"], ["unspecified"] * 3, ["unassalpha", "unspecified"]])

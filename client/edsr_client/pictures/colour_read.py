@@ -20,6 +20,7 @@ WHITE_POINT, PRIMARIES, TRANSFER_FUNCTION = 318, 319, 301
 BMP_HEADER, BMP_KIND, BMP_POINTS, BMP_GAMMAS, BMP_PROFILE = 14, 70, 74, 110, 126
 BMP_CALIBRATED, BMP_EMBEDDED = 0, 0x4D424544
 TIFF_GAMMA = 2.2
+CHROMATICITY_TOLERANCE = 0.005
 LARGEST_CHUNK_BYTES = 64
 
 Tags = Mapping[int, Any]
@@ -162,7 +163,10 @@ def _of_bmp(data: bytes) -> tuple[Colour | None, bytes | None]:
     if not min(gammas) > 0 or any(sum(xyz) <= 0 or xyz[1] <= 0 for xyz in (white, *colours)):
         return None, None
     primaries = [part for xyz in (white, *colours) for part in (xyz[0] / sum(xyz), xyz[1] / sum(xyz))]
-    return of_gamma(gammas[1], primaries, "BMP"), None
+    if all(abs(sum(xyz) - 1) < CHROMATICITY_TOLERANCE for xyz in colours):  # x, y, z alone: white is not their sum
+        primaries[:2] = BT709[:2]
+    gamma = gammas[1] if gammas[1] >= 1 else 1 / gammas[1]  # programs write either
+    return of_gamma(gamma, primaries, "BMP"), None
 
 
 def _numbers_of_profile(icc: bytes) -> tuple[int, int] | None:

@@ -21,7 +21,7 @@ YCBCR_MATRIX, SUBSAMPLING, REFERENCE_LEVELS = 529, 530, 532
 UNSAID, WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = -1, 0, 1, 2, 3, 5, 6, 8
 GREYS = (WHITE_IS_ZERO, BLACK_IS_ZERO)
 UNSPECIFIED, PREMULTIPLIED, STRAIGHT = 0, 1, 2
-NO_COMPRESSION, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 7, 8, 32946, 32773
+NO_COMPRESSION, LZW, OLD_JPEG, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 6, 7, 8, 32946, 32773
 LZMA, ZSTD, WEBP = 34925, 50000, 50001
 COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}
 NAMES = {WHITE_IS_ZERO: "grey", BLACK_IS_ZERO: "grey", RGB: "RGB", PALETTE: "palette", CMYK: "CMYK", YCBCR: "YCbCr"}
@@ -36,7 +36,7 @@ USUAL_LEVELS = ((), (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1))
 # By libtiff in Pillow, as one plane of numbers: see tiff_samples.py.
 CODECS = (NO_COMPRESSION, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA, ZSTD)
 WITH_PREDICTOR = (LZW, DEFLATE, OLD_DEFLATE, LZMA, ZSTD)
-COMPRESSIONS = {6: "old JPEG", JPEG: "JPEG", LZMA: "LZMA", ZSTD: "Zstandard", WEBP: "WebP", 34712: "JPEG 2000"}
+COMPRESSIONS = {OLD_JPEG: "old JPEG", JPEG: "JPEG", LZMA: "LZMA", ZSTD: "Zstandard", WEBP: "WebP", 34712: "JPEG 2000"}
 COMPRESSIONS |= {33003: "JPEG 2000", 33005: "JPEG 2000", 34887: "LERC", 50002: "JPEG XL", 52546: "JPEG XL"}
 COMPRESSIONS |= dict.fromkeys(FAX, "fax codes")
 PREDICTABLE = ((2, 8), (2, 16))
@@ -88,7 +88,7 @@ class Kind:
         more = f" with {extras} further channel{'s' if extras > 1 else ''}" if extras else ""
         by = COMPRESSIONS.get(self.compression, f"method {self.compression}")
         packed = "" if self.compression in CODECS and self.compression not in COMPRESSIONS else f", compressed by {by}"
-        if self.photometric == YCBCR and self.compression != JPEG:
+        if self.photometric == YCBCR and self.compression not in (OLD_JPEG, JPEG):
             size = "x".join(map(str, self.subsampling))
             more = f" of {size} subsampling{more}" if size else f" that does not say its subsampling{more}"
         form = FORMATS.get(self.form, "")
@@ -146,7 +146,7 @@ class Kind:
             return False
         if self.photometric == BLACK_IS_ZERO:  # Pillow takes premultiplied grey for straight
             return self.compression == JPEG and not self.is_premultiplied
-        if self.photometric == YCBCR and self.compression != JPEG:
+        if self.photometric == YCBCR and self.compression not in (OLD_JPEG, JPEG):
             return self._is_clear_ycbcr
         if self.photometric == LAB:
             return self.compression != JPEG
@@ -162,6 +162,7 @@ class Kind:
     def _has_codec_of_pillow(self) -> bool:
         fax = self.compression in FAX and self.depth == 1
         jpeg = self.compression == JPEG and self.depth == 8 and self.photometric != PALETTE
+        jpeg = jpeg or (self.compression == OLD_JPEG and self.photometric in (YCBCR, RGB))
         return self.compression in CODECS or fax or jpeg
 
     @property
@@ -172,17 +173,20 @@ class Kind:
         if self.samples < self.colours or not self._has_codec_for_samples:
             return False
         if self.photometric == PALETTE:
-            return self.samples == 1
+            return not self.is_premultiplied
         if self.photometric == CMYK:
             return self.depth in (8, 16) and self.is_cmyk and not self.is_premultiplied
         return self.photometric != WHITE_IS_ZERO or not self.is_premultiplied
 
     @property
     def _has_codec_for_samples(self) -> bool:
-        if self.fill_order != 1 and self.depth != 8:
-            return False
         if self.compression == JPEG:
-            return self.depth == 8 and (self.is_planar or self.samples == 1) and self.photometric != PALETTE
+            return (
+                self.depth == 8
+                and self.fill_order == 1
+                and (self.is_planar or self.samples == 1)
+                and self.photometric != PALETTE
+            )
         has_predictor = self.predictor != 1 and self.compression in WITH_PREDICTOR
         return self.compression in CODECS and not (has_predictor and (self.predictor, self.depth) not in PREDICTABLE)
 
@@ -214,7 +218,7 @@ class Kind:
 
 def kind_of(tags: Tags) -> Kind:
     """How the pixels of a page are stored, by its tags as `tiff_pages.Page` or Pillow have them."""
-    samples = _first(tags, SAMPLES_PER_PIXEL, 1)
+    samples = _first(tags, SAMPLES_PER_PIXEL, len(_all(tags, BITS_PER_SAMPLE)) or 1)
     return Kind(
         photometric=_first(tags, PHOTOMETRIC, UNSAID),
         bits=_all(tags, BITS_PER_SAMPLE) or (1,),

@@ -128,7 +128,9 @@ def pixels_of(data: bytes, chosen: Chosen, max_pixels: int) -> Array:
     samples = samples_of(data, chosen.page, kind, wanted, SAMPLES_FACTOR * max_pixels)
     colour, alpha = samples[..., : kind.colours], samples[..., kind.colours :]
     if kind.photometric == PALETTE:
-        return _looked_up(samples[..., 0], chosen.page, kind.depth)
+        colour = _looked_up(colour[..., 0], chosen.page, kind.depth)
+        alpha = full_range(alpha.astype(colour.dtype), 8 * colour.dtype.itemsize if kind.depth > 8 else kind.depth)
+        return np.concatenate([colour, alpha], axis=2) if alpha.shape[2] else colour
     colour, alpha = full_range(colour, kind.depth), full_range(alpha, kind.depth)
     if kind.photometric == CMYK:
         colour, alpha = to_8_bits(colour), to_8_bits(alpha)

@@ -33,6 +33,8 @@ from .tiff_pages import (
 LONG = 4
 JPEG_TABLES, FILL_ORDER, COMPRESSION = 347, 266, 259
 UNPACKED_ROWS = 64
+# Every byte with its bits the other way round.
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 Samples = NDArray[Any]
 
@@ -71,7 +73,9 @@ def _blocks(data: bytes, page: Page) -> list[bytes]:
         raise ValueError("its tags do not say where its data are")
     if any(offset + size > len(data) for offset, size in zip(offsets, sizes, strict=True)):
         raise ValueError("its data end before they should")
-    return [data[offset : offset + size] for offset, size in zip(offsets, sizes, strict=True)]
+    blocks = [data[offset : offset + size] for offset, size in zip(offsets, sizes, strict=True)]
+    is_reversed = (page.numbers(FILL_ORDER) or (1,))[0] == 2
+    return [block.translate(REVERSED) for block in blocks] if is_reversed else blocks
 
 
 def _plane(page: Page, kind: Kind, blocks: list[bytes], samples: int, max_samples: int) -> Samples:
@@ -103,7 +107,6 @@ def _decoded(page: Page, kind: Kind, blocks: list[bytes], block: tuple[int, int]
 
     depth = 16 if kind.depth == 16 else 8
     tags = {WIDTH: across * block[0], HEIGHT: height, 258: depth, COMPRESSION: kind.compression, 262: 1, 277: 1, 284: 1}
-    tags[FILL_ORDER] = kind.fill_order
     is_tiled = TILE_WIDTH in page.tags
     tags |= {TILE_WIDTH: block[0], TILE_HEIGHT: block[1]} if is_tiled else {STRIP_ROWS: block[1]}
     entries = {tag: (LONG, 1, struct.pack(page.order + "L", value)) for tag, value in tags.items()}
