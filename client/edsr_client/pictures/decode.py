@@ -20,7 +20,7 @@ from .deep_ppm import deep_ppm
 from .depth import full_range
 from .metadata import Metadata, read_metadata
 from .plugins import register_plugins
-from .tiff_kinds import CMYK, kind_of
+from .tiff_kinds import CMYK
 from .tiff_read import Chosen, check_page, choose_page, pixels_of, retold
 
 if TYPE_CHECKING:
@@ -167,9 +167,7 @@ def _decode_page(page: Chosen, data: bytes, name: str, max_pixels: int) -> Pictu
     with _open(data, name, max_pixels, retold(io.BytesIO(data), page.page)) as image:
         metadata, _, notes = read_metadata(image)
     metadata = described(io.BytesIO(data), "TIFF", metadata, name, notes, page.page.tags)
-    notes = [*notes, *page.notes]
-    if page.kind.unknown_channels:
-        notes.append(UNKNOWN_CHANNELS.format(page.kind.unknown_channels))
+    notes += _notes_on(page)
     pixels = pixels_of(data, page, max_pixels)
     if page.kind.photometric == CMYK:
         pixels, metadata = _from_cmyk(pixels, metadata, notes), replace(metadata, icc=None, colour=None)
@@ -178,6 +176,11 @@ def _decode_page(page: Chosen, data: bytes, name: str, max_pixels: int) -> Pictu
         metadata = replace(metadata, dpi=(metadata.dpi[1], metadata.dpi[0]))
     pixels = np.ascontiguousarray(_turned(pixels, page.orientation))
     return Picture([pixels], metadata=metadata, notes=tuple(dict.fromkeys(notes)))
+
+
+def _notes_on(page: Chosen) -> list[str]:
+    unknown = page.kind.unknown_channels
+    return [*page.notes, *([UNKNOWN_CHANNELS.format(unknown)] if unknown else [])]
 
 
 def _decode(
@@ -192,7 +195,8 @@ def _decode(
             metadata, orientation, notes = read_metadata(first)
     else:
         metadata, orientation, notes = read_metadata(image)
-    notes += page.notes if page is not None else ()
+    if page is not None:
+        notes += _notes_on(page)
     tags = page.page.tags if page is not None else None
     metadata = described(io.BytesIO(data), image.format or "", metadata, name, notes, tags)
     hidden = int(getattr(image, "default_image", False))  # what viewers show that know no animations
@@ -236,8 +240,6 @@ def _choose_frames(image: Image.Image, count: int, frame: int | None, name: str,
 
 def _pixels(image: Image.Image, data: bytes, metadata: Metadata, name: str, notes: list[str]) -> tuple[Array, Metadata]:
     """The current frame as an array, and the metadata that goes with it: a converted picture has no profile."""
-    if image.format == "TIFF" and (unknown := kind_of(image.tag_v2).unknown_channels):  # type: ignore[attr-defined]
-        notes.append(UNKNOWN_CHANNELS.format(unknown))
     if image.format == "HEIF" and (bits := int(image.info.get("bit_depth") or 8)) > 8:
         return _deep_heif(data, image.tell(), bits), metadata
     if image.format == "AVIF" and (bits := bit_depth(data)) > 8:
