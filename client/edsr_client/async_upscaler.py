@@ -21,6 +21,7 @@ from . import files
 from .addresses import addresses
 from .bands.plan import When, wanted
 from .bands.source import Header, header_of, refusal
+from .border import Border, check_border, keep_flat, margins_of, window
 from .errors import EdsrError
 from .files import FileResult, Finishing
 from .many import in_order
@@ -31,7 +32,7 @@ from .pictures.formats import Format, format_named
 from .pictures.planes import check_image, from_planes, to_planes
 from .retrying import RetryPolicy
 from .servers import Servers
-from .tiling import Grid, Shape, Tile, TileLimits, cut
+from .tiling import NO_MARGINS, Grid, Margins, Shape, Tile, TileLimits, cut
 from .transports import Credentials, Transport, connect
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class AsyncUpscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         progress: Progress | None = None,
     ) -> NDArray[Any]:
         """Upscale an image of any size. It is cut into tiles where the servers' limits want it, and put together again.
@@ -159,6 +161,9 @@ class AsyncUpscaler:
             tile: largest tile, LR pixels: a side, or (height, width); by default what suits the servers.
             halo: LR pixels around every tile whose output is thrown away. "exact" gives what the untiled image would;
                 by default the smallest that was measured to change no pixel by more than one level.
+            border: what the network is shown beyond the picture: "zero", as it was trained, the default; "symmetric",
+                the picture's mirror image, as pictures with a side under 64 pixels always are; or by how many LR pixels
+                it is mirrored, ((top, bottom), (left, right)).
             progress: called with (tiles done, tiles in all), first with (0, n).
 
         Returns:
@@ -170,10 +175,10 @@ class AsyncUpscaler:
             ServerError: no server can be reached, is ready, or takes it.
         """
         check_image(image)
-        check_tiling(tile, halo)
+        check_tiling(tile, halo, border)
         model = await self._servers.model()
         planes = to_planes(image)
-        grid = grid_for(image.shape[:2], model, tile, halo)
+        grid = grid_for(image.shape[:2], model, tile, halo, border)
         upscaled = await self._upscale_planes(planes, grid, model.scale, progress)
         return await asyncio.to_thread(from_planes, image, upscaled, model.scale)
 
@@ -183,6 +188,7 @@ class AsyncUpscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         progress: Progress | None = None,
     ) -> Picture:
         """Upscale every frame of a decoded picture; a frame equal to the one before it is not sent again."""
@@ -191,7 +197,7 @@ class AsyncUpscaler:
             if index and np.array_equal(frame, picture.frames[index - 1]):
                 frames.append(frames[-1])
                 continue
-            frames.append(await self.upscale(frame, tile=tile, halo=halo, progress=progress))
+            frames.append(await self.upscale(frame, tile=tile, halo=halo, border=border, progress=progress))
         return picture.with_frames(frames)
 
     def upscale_many(
@@ -200,6 +206,7 @@ class AsyncUpscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         in_flight: int | None = None,
         return_errors: bool = False,
     ) -> AsyncGenerator[NDArray[Any] | EdsrError, None]:
@@ -210,7 +217,7 @@ class AsyncUpscaler:
 
         Args:
             images: arrays as `upscale` takes them; an iterable, whose `next` is called in a thread, or an async one.
-            tile, halo: as for `upscale`.
+            tile, halo, border: as for `upscale`.
             in_flight: images that are worked on or wait to be taken; None for what keeps the servers busy.
             return_errors: yield the EdsrError in the place of a result that cannot be had, and go on.
 
@@ -218,8 +225,8 @@ class AsyncUpscaler:
             EdsrError: as `upscale`, unless it is returned. What was in flight is cancelled.
             ValueError: a malformed argument.
         """
-        check_tiling(tile, halo)
-        work = partial(self.upscale, tile=tile, halo=halo)
+        check_tiling(tile, halo, border)
+        work = partial(self.upscale, tile=tile, halo=halo, border=border)
         return self._many(images, work, in_flight, return_errors)
 
     def upscale_files(
@@ -229,6 +236,7 @@ class AsyncUpscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         overwrite: bool = False,
         in_flight: int | None = None,
@@ -242,7 +250,7 @@ class AsyncUpscaler:
         Args, Raises:
             as `upscale_file` and `upscale_many`.
         """
-        check_tiling(tile, halo)
+        check_tiling(tile, halo, border)
 
         async def work(pair: FilePair) -> FileResult:
             if isinstance(pair, str | Path):
@@ -253,6 +261,7 @@ class AsyncUpscaler:
                 finishing=finishing,
                 tile=tile,
                 halo=halo,
+                border=border,
                 max_pixels=max_pixels,
                 overwrite=overwrite,
             )
@@ -279,6 +288,7 @@ class AsyncUpscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
@@ -292,7 +302,7 @@ class AsyncUpscaler:
             dst: where to; the format follows the extension. A folder, or None for that of `src`: there SRC_x3.png, for
                 animations SRC_x3.webp.
             finishing: format, quality, final size, metadata; by default everything is kept.
-            tile, halo, progress: as for `upscale`.
+            tile, halo, border, progress: as for `upscale`.
             max_pixels: larger pictures are refused before they are decoded.
             frame: take this one of an animation or of several pages, counted from 0.
             overwrite: whether a file that `dst` does not name may be replaced; one that it names always is.
@@ -306,7 +316,7 @@ class AsyncUpscaler:
             OutputExistsError: there is a file of the name that was made up, and not `overwrite`.
             ServerError: no server can be reached, is ready, or takes it.
         """
-        check_tiling(tile, halo)
+        check_tiling(tile, halo, border)
         source, finishing = Path(src), finishing or Finishing()
         folder = source.parent if dst is None else Path(dst)
         is_named = dst is not None and not files.is_folder(dst)
@@ -319,6 +329,7 @@ class AsyncUpscaler:
 
             target, header, format_ = banded
             options: dict[str, Any] = {"tile": tile, "halo": halo, "max_pixels": max_pixels, "frame": frame}
+            options["border"] = border
             return await upscale_in_bands(
                 self, source, target, header, format_, finishing, progress=progress, **options
             )
@@ -329,7 +340,7 @@ class AsyncUpscaler:
         if not is_named:
             target = files.default_target(source, folder, picture, finishing, model.scale, overwrite)
         format_ = files.check_target(source, target, finishing)
-        content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
+        content, result = await self._convert(picture, format_, finishing, tile, halo, border, progress)
         await asyncio.to_thread(files.write_atomically, target, content)
         notes = [*result.notes, *files.misnamed(target, format_)]
         return replace(result, path=str(target), notes=notes, seconds=round(time.monotonic() - started, 3))
@@ -341,6 +352,7 @@ class AsyncUpscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
@@ -351,17 +363,17 @@ class AsyncUpscaler:
         Args:
             data: content of a picture file.
             finishing: its `format` is "png" by default, "webp" for animations.
-            tile, halo, max_pixels, frame, progress: as for `upscale_file`.
+            tile, halo, border, max_pixels, frame, progress: as for `upscale_file`.
             name: of the picture, for messages.
 
         Raises:
             BadImageError, OutputError, ServerError: as `upscale_file`.
         """
-        check_tiling(tile, halo)
+        check_tiling(tile, halo, border)
         finishing, started = finishing or Finishing(), time.monotonic()
         picture = await asyncio.to_thread(decode, data, name, max_pixels, frame)
         format_ = format_named(finishing.format or ("webp" if picture.is_animation else "png"))
-        content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
+        content, result = await self._convert(picture, format_, finishing, tile, halo, border, progress)
         return content, replace(result, seconds=round(time.monotonic() - started, 3))
 
     async def upscale_video(
@@ -437,12 +449,13 @@ class AsyncUpscaler:
         finishing: Finishing,
         tile: int | Shape | None,
         halo: Halo | None,
+        border: Border | Margins | None,
         progress: Progress | None,
     ) -> tuple[bytes, FileResult]:
         model = await self._servers.model()
         files.check_result(picture, format_, finishing, model.scale)
         retries, answers, counter = self._servers.retries, self._servers.answers, _Counter(progress)
-        upscaled = await self.upscale_picture(picture, tile=tile, halo=halo, progress=counter)
+        upscaled = await self.upscale_picture(picture, tile=tile, halo=halo, border=border, progress=counter)
         content, size, notes = await asyncio.to_thread(files.finish, upscaled, picture, format_, finishing, model.scale)
         return content, FileResult(
             path="",
@@ -498,9 +511,10 @@ class AsyncUpscaler:
         scale: int,
         request_id: str,
     ) -> None:
-        window = np.ascontiguousarray(plane[tile.source(shape)][None])
-        answer = await self._servers.infer(window, request_id)
+        images = np.ascontiguousarray(window(plane, tile, shape)[None])
+        answer = await self._servers.infer(images, request_id)
         result[tile.target(scale)] = answer[0][tile.kept(scale)]
+        keep_flat(plane, tile, result, scale)
 
 
 class _Counter:
@@ -517,32 +531,51 @@ class _Counter:
             self._progress(self.done, self._before + total)
 
 
-def check_tiling(tile: object, halo: object) -> None:
+def check_tiling(tile: object, halo: object, border: object = None) -> None:
     """Raise ValueError if no picture and no server could be tiled like that; before anything is sent."""
     sides = tile if isinstance(tile, tuple | list) else (tile, tile)
     if tile is not None and (len(sides) != 2 or not all(_is_number(side, 1) for side in sides)):
         raise ValueError(f"tile must be a number of pixels, or (height, width), not {tile!r}")
     if halo is not None and not (isinstance(halo, str) and halo == "exact") and not _is_number(halo, 0):
         raise ValueError(f"halo must be 'exact' or a number of pixels, not {halo!r}")
+    check_border(border)
 
 
-def grid_for(picture: Shape, model: ModelInfo, tile: int | Shape | None, halo: Halo | None) -> Grid:
+def grid_for(
+    picture: Shape,
+    model: ModelInfo,
+    tile: int | Shape | None,
+    halo: Halo | None,
+    border: Border | Margins | None = None,
+) -> Grid:
     """How a picture of (height, width) is cut for a model.
+
+    Margins that only a larger tile would have room for are made narrower.
 
     Raises:
         ValueError: as `AsyncUpscaler.upscale`.
         EdsrError: a halo is needed and the model does not say one.
     """
-    limits = _tile_limits(model, tile)
-    if limits.takes(*picture):
-        return cut(picture, limits, 0)
+    limits, margins = _tile_limits(model, tile), margins_of(picture, border)
+    while True:
+        try:
+            return _cut(picture, model, limits, halo, margins)
+        except (ValueError, EdsrError):
+            if margins == NO_MARGINS:
+                raise
+            margins = ((margins[0][0] // 2, margins[0][1] // 2), (margins[1][0] // 2, margins[1][1] // 2))
+
+
+def _cut(picture: Shape, model: ModelInfo, limits: TileLimits, halo: Halo | None, margins: Margins) -> Grid:
+    if limits.takes(picture[0] + sum(margins[0]), picture[1] + sum(margins[1])):
+        return cut(picture, limits, 0, margins)
     if halo is None:
         halo = model.best_halo_px
     if halo == "exact":
         halo = model.halo_px
     if halo is None:
         raise EdsrError(f"{model.name} does not say its halo (parameter `halo_px`). Name one: halo=... (`--halo`).")
-    return cut(picture, limits, int(halo))
+    return cut(picture, limits, int(halo), margins)
 
 
 def _tile_limits(model: ModelInfo, tile: int | Shape | None) -> TileLimits:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .async_upscaler import AsyncUpscaler, FilePair, Halo, Progress
 from .bands.plan import When
+from .border import Border
 from .errors import EdsrError
 from .files import FileResult, Finishing
 from .many import END
@@ -21,7 +22,7 @@ from .model_info import ModelInfo
 from .pictures.alpha import Array
 from .pictures.decode import DEFAULT_MAX_PIXELS, Picture
 from .retrying import RetryPolicy
-from .tiling import Shape
+from .tiling import Margins, Shape
 from .transports import Transport
 
 if TYPE_CHECKING:
@@ -107,10 +108,11 @@ class Upscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         progress: Progress | None = None,
     ) -> NDArray[Any]:
         """See AsyncUpscaler.upscale."""
-        return self._thread.run(self._async.upscale(image, tile=tile, halo=halo, progress=progress))
+        return self._thread.run(self._async.upscale(image, tile=tile, halo=halo, border=border, progress=progress))
 
     def upscale_picture(
         self,
@@ -118,10 +120,13 @@ class Upscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         progress: Progress | None = None,
     ) -> Picture:
         """See AsyncUpscaler.upscale_picture."""
-        return self._thread.run(self._async.upscale_picture(picture, tile=tile, halo=halo, progress=progress))
+        return self._thread.run(
+            self._async.upscale_picture(picture, tile=tile, halo=halo, border=border, progress=progress)
+        )
 
     def upscale_file(
         self,
@@ -131,6 +136,7 @@ class Upscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
@@ -145,6 +151,7 @@ class Upscaler:
                 finishing=finishing,
                 tile=tile,
                 halo=halo,
+                border=border,
                 max_pixels=max_pixels,
                 frame=frame,
                 progress=progress,
@@ -160,6 +167,7 @@ class Upscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
@@ -172,6 +180,7 @@ class Upscaler:
                 finishing=finishing,
                 tile=tile,
                 halo=halo,
+                border=border,
                 max_pixels=max_pixels,
                 frame=frame,
                 progress=progress,
@@ -185,11 +194,14 @@ class Upscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         in_flight: int | None = None,
         return_errors: bool = False,
     ) -> Iterator[NDArray[Any] | EdsrError]:
         """See AsyncUpscaler.upscale_many. `images` is iterated in another thread."""
-        many = self._async.upscale_many(images, tile=tile, halo=halo, in_flight=in_flight, return_errors=return_errors)
+        many = self._async.upscale_many(
+            images, tile=tile, halo=halo, border=border, in_flight=in_flight, return_errors=return_errors
+        )
         return self._thread.iterate(many)
 
     def upscale_files(
@@ -199,6 +211,7 @@ class Upscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         overwrite: bool = False,
         in_flight: int | None = None,
@@ -210,6 +223,7 @@ class Upscaler:
             finishing=finishing,
             tile=tile,
             halo=halo,
+            border=border,
             max_pixels=max_pixels,
             overwrite=overwrite,
             in_flight=in_flight,

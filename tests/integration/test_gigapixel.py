@@ -32,9 +32,12 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
-def test_bands_are_bit_for_bit_what_one_request_gives(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("border", ["zero", "symmetric"])
+def test_bands_are_bit_for_bit_what_one_request_gives(
+    run: Run, embedded_server: RunningServer, tmp_path: Path, border: str
+) -> None:
     noise(tmp_path / "a.tif", 200, 150)
-    url = ("--url", embedded_server.options.http_url)
+    url = ("--border", border, "--url", embedded_server.options.http_url)
     banded = run(
         "edsr_client", "upscale", "a.tif", "banded.tif", *BANDS[:2], "--tile", "120", *BANDS[4:], *url, "--json"
     )

@@ -29,6 +29,7 @@ from edsr_client.bands import plan
 from edsr_client.bands.plan import bands_for, wanted
 from edsr_client.bands.source import Rows, header_of
 from edsr_client.bands.store import Store
+from edsr_client.border import MARGIN_PX
 from edsr_client.errors import OutputBusyError
 from edsr_client.pictures.decode import Picture, decode
 from edsr_client.pictures.encode import encode
@@ -308,7 +309,7 @@ def test_bands_cover_the_picture_once(height: int, row_bytes: int, scale: int, h
     assert bands[-1].keep_bottom == bands[-1].bottom == height
     for one, two in pairwise(bands):
         assert one.keep_bottom == two.keep_top
-        assert two.top == max(0, two.keep_top - halo_px)
+        assert two.top == max(0, min(two.keep_top - halo_px, two.bottom - MARGIN_PX))
         assert one.bottom == min(height, one.keep_bottom + halo_px)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import files
+from ..border import FLAT_PX, margins_of
 from ..errors import BadImageError, OutputError
 from ..files import FileResult, Finishing
 from ..many import in_order
@@ -49,6 +50,7 @@ async def upscale_in_bands(
     *,
     tile: Any = None,
     halo: Any = None,
+    border: Any = None,
     max_pixels: int,
     frame: int | None = None,
     progress: Any = None,
@@ -62,7 +64,7 @@ async def upscale_in_bands(
         source, target: files; the target appears whole or not at all.
         header: of the source.
         format_: of the target: "tiff", "png", "jpeg".
-        finishing, tile, halo, max_pixels, frame, progress: as for AsyncUpscaler.upscale_file.
+        finishing, tile, halo, border, max_pixels, frame, progress: as for AsyncUpscaler.upscale_file.
 
     Raises:
         BadImageError, OutputError, ServerError: as AsyncUpscaler.upscale_file.
@@ -93,11 +95,12 @@ async def upscale_in_bands(
         "tile": tile,
         "halo": halo,
         "bands": [plan.height, plan.rows, plan.halo_px],
+        "margins": margins_of((rows.height, rows.width), border),
     }
     sizes = [(band.keep_bottom - band.keep_top) * row_bytes for band in plan]
     store = await asyncio.to_thread(Store.open, target, work, sizes)
     try:
-        run = _Run(upscaler, rows, plan, store, model.scale, tile, halo, progress)
+        run = _Run(upscaler, rows, plan, store, model.scale, tile, halo, border, progress)
         await run.work()
         if store.kept:
             notes.append(f"went on with {len(store.kept)} of {len(plan)} bands of an interrupted run")
@@ -142,9 +145,11 @@ class _Run:
         scale: int,
         tile: Any,
         halo: Any,
+        border: Any,
         progress: Any,
     ) -> None:
         self._upscaler, self._rows, self._plan, self._store = upscaler, rows, plan, store
+        self._margins = margins_of((rows.height, rows.width), border)
         self._scale, self._tile, self._halo = scale, tile, halo
         self._progress = progress or (lambda done, total: None)
         self._done: dict[int, int] = {}
@@ -172,7 +177,11 @@ class _Run:
             bands = len(self._plan) - len(self._store.kept)
             self._progress(self.tiles, max(self.tiles, total * bands))
 
-        upscaled = await self._upscaler.upscale(rows, tile=self._tile, halo=self._halo, progress=tell)
+        (top, bottom), sides = self._margins
+        ends = (top if band.top == 0 else 0, bottom if band.bottom == self._plan.height else 0)
+        upscaled = await self._upscaler.upscale(
+            rows, tile=self._tile, halo=self._halo, border=(ends, sides), progress=tell
+        )
         kept = upscaled[(band.keep_top - band.top) * self._scale : (band.keep_bottom - band.top) * self._scale]
         await asyncio.to_thread(self._store.put, band.index, kept)
 
@@ -208,7 +217,7 @@ def _halo_px(rows: Rows, model: Any, halo: Any) -> int:
     if wanted is None:
         raise BadImageError(f"{model.name} does not say its halo (parameter `halo_px`). Name one: halo=... (`--halo`).")
     is_plain = rows.dtype == np.uint8 and rows.channels in (1, 3)
-    return int(wanted) + (0 if is_plain else DEEP_MARGIN_PX)
+    return max(FLAT_PX, int(wanted)) + (0 if is_plain else DEEP_MARGIN_PX)
 
 
 def _fingerprint(source: Path) -> list[Any]:

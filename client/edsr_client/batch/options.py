@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..border import Border
 from ..files import Finishing
 from ..model_info import ModelInfo
 from ..pictures.decode import DEFAULT_MAX_PIXELS
@@ -25,7 +26,7 @@ class BatchOptions:
         follow_links: look into folders that are linked to.
         overwrite: make what is there already anew; by default it is left.
         jobs: pictures that are worked on at a time; None suits it to the servers.
-        tile, halo, max_pixels, frame: as for AsyncUpscaler.upscale_file.
+        tile, halo, border, max_pixels, frame: as for AsyncUpscaler.upscale_file.
         patience_s: how long to wait for servers that are gone before giving up, in seconds.
     """
 
@@ -36,6 +37,7 @@ class BatchOptions:
     jobs: int | None = None
     tile: int | Shape | None = None
     halo: Any = None
+    border: Border | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
     frame: int | None = None
     patience_s: float = 300.0
@@ -55,6 +57,8 @@ class BatchOptions:
         """Of all that a result depends on beside its picture."""
         finishing = asdict(self.finishing) | {"format": format_named(self.finishing.format or "png").name}
         told = [finishing, self.tile, self.halo, self.frame, model.name, model.source_sha256]
+        if self.border is not None:  # results of runs that knew no border are of the same settings
+            told.append(self.border)
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -343,6 +343,7 @@ class _Run:
                     finishing=finishing,
                     tile=options.tile,
                     halo=options.halo,
+                    border=options.border,
                     max_pixels=options.max_pixels,
                     frame=options.frame,
                     name=name,

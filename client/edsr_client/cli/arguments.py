@@ -11,6 +11,7 @@ from typing import Any
 import shtab
 
 from ..async_upscaler import check_tiling
+from ..border import BORDERS, DEFAULT_BORDER, SMALL_SIDE_PX
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import ALIASES, FORMATS
 from ..retrying import RetryPolicy
@@ -220,10 +221,20 @@ def _tile_options(parser: argparse.ArgumentParser) -> Any:
         metavar="N|exact",
         help="pixels around a tile (default: at most one level off on photographs; see docs)",
     )
+    _border_option(tiles)
     tiles.add_argument(
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures (%(default)s)"
     )
     return tiles
+
+
+def _border_option(group: Any) -> None:
+    group.add_argument(
+        "--border",
+        choices=BORDERS,
+        help="what lies beyond the picture: zeros, or its mirror image, as where a side has less than "
+        f"{SMALL_SIDE_PX} pixels always (default: {DEFAULT_BORDER})",
+    )
 
 
 def _frame_option(group: Any) -> None:
@@ -261,6 +272,7 @@ def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     )
     work.add_argument("--tile", type=_tile, metavar="N|HxW", help="largest tile in pixels (default: by the server)")
     work.add_argument("--halo", type=_halo, metavar="N|exact", help="pixels around a tile (see `edsr upscale`)")
+    _border_option(work)
     parser.set_defaults(run=video.run)
 
 

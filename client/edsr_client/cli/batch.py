@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         jobs=args.jobs,
         tile=args.tile,
         halo=args.halo,
+        border=args.border,
         max_pixels=args.max_pixels,
         frame=args.frame,
         patience_s=args.patience,

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
         "finishing": finishing,
         "tile": args.tile,
         "halo": args.halo,
+        "border": args.border,
         "max_pixels": args.max_pixels,
         "frame": args.frame,
     }
