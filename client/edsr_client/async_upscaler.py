@@ -124,6 +124,11 @@ class AsyncUpscaler:
         return self._servers.slots
 
     @property
+    def pixels_per_s(self) -> float | None:
+        """LR pixels that all servers together compute in a second, as they say or have shown; None if not known yet."""
+        return self._servers.pixels_per_s
+
+    @property
     def retries(self) -> int:
         """Requests that had to be sent again so far."""
         return self._servers.retries

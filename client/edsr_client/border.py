@@ -30,10 +30,11 @@ Plane = NDArray[np.uint8]
 
 def check_border(border: Any) -> None:
     """Raise ValueError unless it is one of BORDERS, margins, or None for the default."""
-    if border is None or (isinstance(border, str) and border in BORDERS):
+    if border is None or border in list(BORDERS):
         return
-    is_margins = isinstance(border, tuple) and np.shape(border) == (2, 2)
-    if not is_margins or not all(isinstance(px, int) and px >= 0 for axis in border for px in axis):
+    axes = border if isinstance(border, tuple) and len(border) == 2 else [()]
+    ends = [px for axis in axes for px in axis if isinstance(axis, tuple) and len(axis) == 2]
+    if len(ends) != 4 or not all(isinstance(px, int) and px >= 0 for px in ends):
         raise ValueError(
             f"border must be {' or '.join(map(repr, BORDERS))}, or ((top, bottom), (left, right)) in pixels, "
             f"not {border!r}"

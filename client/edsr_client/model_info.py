@@ -31,6 +31,7 @@ class ModelInfo:
         max_lr_pixels: largest request, N x H x W in LR pixels.
         max_shapes: a request must fit one of these (height, width).
         tile: the (height, width) of tiles that suit the server.
+        lr_pixels_per_second: of one instance, as the server has measured it at its start.
         instances: requests that it works on at a time.
         source, source_sha256: the graph the weights come from.
         precision: of the model file.
@@ -48,6 +49,7 @@ class ModelInfo:
     max_lr_pixels: int | None = None
     max_shapes: tuple[Shape, ...] = ()
     tile: Shape | None = None
+    lr_pixels_per_second: int | None = None
     instances: int = 1
     source: str = ""
     source_sha256: str = ""
@@ -82,6 +84,7 @@ class ModelInfo:
                 max_lr_pixels=_number(values, "max_lr_pixels"),
                 max_shapes=tuple(_shape(text) for text in values.get("max_shapes", "").split(",") if text),
                 tile=_shape(values["tile"]) if "tile" in values else None,
+                lr_pixels_per_second=_number(values, "lr_pixels_per_second") or None,
                 instances=max(1, sum(int(group.get("count", 1)) for group in config.get("instance_group") or [])),
                 source=values.get("source", ""),
                 source_sha256=values.get("source_sha256", ""),

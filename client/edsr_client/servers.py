@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from .errors import (
     ServerUnreachableError,
 )
 from .model_info import ModelInfo
+from .pace import Pace
 from .retrying import RetryPolicy, is_transient
 from .transports import Transport
 from .transports.error_mapping import unreachable
@@ -46,6 +48,12 @@ class Server:
     rests_until: float = 0.0
     rejected: str = ""
     answered: int = 0
+    pace: Pace = field(default_factory=Pace)
+
+    def tell(self, info: ModelInfo) -> None:
+        """What the server says of its model."""
+        self.info, self.pace.instances = info, info.instances
+        self.pace.pixels_per_s = self.pace.pixels_per_s or info.lr_pixels_per_second
 
     @property
     def slots(self) -> int:
@@ -75,12 +83,22 @@ class Servers:
         self._model: ModelInfo | None = None
         self._first_contact = asyncio.Lock()
         self._changed = asyncio.Condition()
+        self._numbers = count()
+        self._line: list[int] = []
+        self._waking: asyncio.Future[None] | None = None
         self.retries = 0
 
     @property
     def slots(self) -> int:
         """Requests that all servers together take at a time."""
         return sum(server.slots for server in self._servers if not server.rejected)
+
+    @property
+    def pixels_per_s(self) -> float | None:
+        """LR pixels that all servers together compute in a second; None as long as one of them has not shown it."""
+        paces = [server.pace for server in self._servers if not server.rejected and server.info is not None]
+        known = [pace.pixels_per_s * pace.instances for pace in paces if pace.pixels_per_s]
+        return sum(known) if known and len(known) == len(paces) else None
 
     @property
     def answers(self) -> list[tuple[str, int]]:
@@ -115,8 +133,11 @@ class Servers:
             ServerError: it failed for good.
         """
         failed: Server | None = None
+        pixels = int(np.prod(images.shape[:3]))
         for attempt in range(self._policy.retries + 1):
-            server = await self._acquire(failed)
+            number = next(self._numbers)
+            server = await self._acquire(failed, number, pixels)
+            sent = time.monotonic()
             try:
                 answer = await self._ask(server, images, request_id)
             except ServerError as error:
@@ -129,8 +150,10 @@ class Servers:
             else:
                 server.failures = 0
                 server.answered += 1
+                server.pace.answered(number, pixels, sent, time.monotonic())
                 return answer
             finally:
+                server.pace.ended(number)
                 await self._release(server)
             if not any(self._is_awake(other) for other in self._usable() if other is not server):
                 await asyncio.sleep(self._policy.delay_s(attempt + 1))
@@ -174,34 +197,66 @@ class Servers:
         problem = _mismatch(self._model, info) if self._model else ""
         if problem:
             self._leave_out(server, problem)
-        server.info = info
+        server.tell(info)
 
     def _leave_out(self, server: Server, problem: str) -> NoReturn:
         server.rejected = problem
         logger.warning("%s is left out: %s", server.transport.url, problem)
         raise ServerUnreachableError(f"{server.transport.url} is left out: {problem}")
 
-    async def _acquire(self, failed: Server | None) -> Server:
-        """The least loaded server with a free slot; one that failed this tile only if there is no other."""
+    async def _acquire(self, failed: Server | None, number: int, pixels: int) -> Server:
+        """The least loaded server with a free slot; one that failed this tile only if there is no other.
+
+        One that computes as many requests as it can is sent another only when it will soon want that: see pace.py.
+        """
         async with self._changed:
-            while True:
-                usable = self._usable()
-                if not usable:
-                    reasons = "; ".join(f"{s.transport.url}: {s.rejected}" for s in self._servers)
-                    raise ServerUnreachableError(f"No server can be used ({reasons}). See `edsr doctor`.")
-                awake = [server for server in usable if self._is_awake(server)] or usable
-                others = [server for server in awake if server is not failed] or awake
-                free = [server for server in others if server.in_flight < server.slots]
-                if free:
-                    server = min(free, key=lambda server: server.load)
-                    server.in_flight += 1
-                    return server
-                await self._changed.wait()
+            self._line.append(number)  # else whoever has just been answered is the first again, and a picture keeps all
+            try:
+                while True:
+                    now, wanting = time.monotonic(), self._wanting(failed)
+                    soonest = min(wanting, key=lambda server: (server.pace.wait_s(now), server.load), default=None)
+                    wait_s = soonest.pace.wait_s(now) if soonest else None
+                    if self._line[0] != number:
+                        wait_s = None
+                    elif soonest and not wait_s:
+                        soonest.in_flight += 1
+                        soonest.pace.sent(number, pixels, now)
+                        return soonest
+                    await self._wait(wait_s)
+            finally:
+                self._line.remove(number)
+                self._changed.notify_all()
+
+    async def _wait(self, most_s: float | None) -> None:
+        """Until something has changed, or for so long. Not by asyncio.wait_for, which can lose a cancellation."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(most_s, self._wake) if most_s is not None else None
+        try:
+            await self._changed.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        self._waking = asyncio.ensure_future(self._tell_all())
+
+    async def _tell_all(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _wanting(self, failed: Server | None) -> list[Server]:
+        """Servers with a free slot, or soon to have one."""
+        usable = self._usable()
+        if not usable:
+            reasons = "; ".join(f"{s.transport.url}: {s.rejected}" for s in self._servers)
+            raise ServerUnreachableError(f"No server can be used ({reasons}). See `edsr doctor`.")
+        awake = [server for server in usable if self._is_awake(server)] or usable
+        others = [server for server in awake if server is not failed] or awake
+        return [server for server in others if server.in_flight < server.slots]
 
     async def _release(self, server: Server) -> None:
         server.in_flight -= 1
-        async with self._changed:
-            self._changed.notify_all()
+        await self._tell_all()
 
     def _failed(self, server: Server, error: ServerError) -> None:
         if isinstance(error, RequestRefusedError):  # the request's fault
@@ -223,7 +278,7 @@ class Servers:
         )
         for server, info in zip(self._servers, found, strict=True):
             if isinstance(info, ModelInfo):
-                server.info = info
+                server.tell(info)
         infos = [info for info in found if isinstance(info, ModelInfo)]
         errors = [error for error in found if isinstance(error, BaseException)]
         if not infos:

@@ -12,13 +12,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
-from . import repository
+from . import repository, speed
 from .cpu import PRECISIONS, inference_precision, processor_has_int8, usable_cpus
 from .errors import (
     AlreadyRunningError,
@@ -100,6 +100,8 @@ def start(
         options.run_dir.mkdir(parents=True, exist_ok=True)
         lock = _lock(options.run_dir)
         make_way(options.run_dir)
+        if not options.gpu:
+            parameters = {model: told | _speed(model, told, options.run_dir) for model, told in parameters.items()}
         installation.lay_out(options.run_dir)
         repository.lay_out_view(parameters, options.run_dir / VIEW)
         log = options.run_dir / LOG_FILE
@@ -235,6 +237,15 @@ def cpu_parameters(
             "runtime": f"OpenVINO {openvino.__version__.split('-')[0]}",
         }
     return parameters
+
+
+def _speed(model: repository.ServableModel, told: Mapping[str, str], run_dir: Path) -> dict[str, str]:
+    """What follows from how fast this machine is with a model."""
+    precision = told["inference_precision"]
+    file = repository.INT8_FILE if precision == "int8" else repository.MODEL_FILE
+    threads = max(1, int(told["cpus"]) // model.instances)
+    found = speed.measured(model.folder / repository.VERSION / file, precision, threads, run_dir / speed.FILE)
+    return speed.parameters(model.parameters, found)
 
 
 def gpu_parameters(models: Sequence[repository.ServableModel]) -> dict[repository.ServableModel, dict[str, str]]:
