@@ -19,17 +19,19 @@ from numpy.typing import NDArray
 
 from . import files
 from .addresses import addresses
-from .bands.plan import When, wanted
+from .bands.plan import When, check_pixels, wanted
 from .bands.source import Header, header_of, refusal
 from .border import Border, check_border, keep_flat, margins_of, window
-from .errors import EdsrError
+from .errors import EdsrError, ImageTooLargeError
 from .files import FileResult, Finishing
+from .forecast import Forecast, forecast, outline
 from .many import in_order
 from .model_info import ModelInfo
 from .pictures.alpha import Array
 from .pictures.decode import DEFAULT_MAX_PIXELS, Picture, decode
 from .pictures.formats import Format, format_named
 from .pictures.planes import check_image, from_planes, to_planes
+from .pictures.resample import final_size
 from .retrying import RetryPolicy
 from .servers import Servers
 from .tiling import NO_MARGINS, Grid, Margins, Shape, Tile, TileLimits, cut
@@ -349,6 +351,67 @@ class AsyncUpscaler:
         await asyncio.to_thread(files.write_atomically, target, content)
         notes = [*result.notes, *files.misnamed(target, format_)]
         return replace(result, path=str(target), notes=notes, seconds=round(time.monotonic() - started, 3))
+
+    async def forecast(
+        self,
+        src: str | Path | bytes,
+        dst: str | Path | None = None,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        border: Border | Margins | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        frame: int | None = None,
+        overwrite: bool = False,
+        bands: When = "auto",
+    ) -> Forecast:
+        """What `upscale_file`, or for bytes `upscale_bytes`, would do with the same arguments, and how long it takes.
+
+        The servers are asked for their model; no picture is decoded or sent, nothing is written.
+
+        Raises:
+            BadImageError, OutputError, ServerError: as `upscale_file`, as far as the picture's header tells.
+        """
+        check_tiling(tile, halo, border)
+        finishing, model = finishing or Finishing(), await self._servers.model()
+        name = "the picture" if isinstance(src, bytes) else str(src)
+        source = src if isinstance(src, bytes) else Path(src)
+        target, banded = Path(), None
+        if isinstance(source, Path):
+            if dst is not None and not files.is_folder(dst):
+                files.check_target(source, Path(dst), finishing)
+            banded = await self._in_bands(source, dst, finishing, bands, overwrite, frame)
+        header = await asyncio.to_thread(outline, source, name, frame)
+        if banded is None:
+            pixels = header.size[0] * header.size[1]
+            if pixels > max_pixels:
+                raise ImageTooLargeError(
+                    f"{name} claims {header.size[0]}x{header.size[1]} = {pixels:,} pixels, more than {max_pixels:,}. "
+                    "If that is meant, raise max_pixels=... (`--max-pixels`)."
+                )
+        else:
+            target = banded[0]
+            check_pixels(name, header.size, max_pixels)
+        if isinstance(source, Path) and banded is None:
+            folder = source.parent if dst is None else Path(dst)
+            extension = ".webp" if header.frames > 1 else ".png"
+            if finishing.format:
+                extension = format_named(finishing.format).extensions[0]
+            is_made_up = dst is None or files.is_folder(dst)
+            target = folder
+            if is_made_up:
+                target = files.made_up_name(source, folder, extension, finishing, model.scale, overwrite)
+        return forecast(
+            header,
+            grid_for(header.size[::-1], model, tile, halo, border),
+            output="" if isinstance(source, bytes) else str(target),
+            size=final_size(header.size, model.scale, finishing.scale, finishing.max_side),
+            scale=model.scale,
+            is_banded=banded is not None,
+            pixels_per_s=self._servers.pixels_per_s,
+            model=model.name,
+        )
 
     async def upscale_bytes(
         self,

@@ -17,6 +17,7 @@ from .bands.plan import When
 from .border import Border
 from .errors import EdsrError
 from .files import FileResult, Finishing
+from .forecast import Forecast
 from .many import END
 from .model_info import ModelInfo
 from .pictures.alpha import Array
@@ -155,6 +156,36 @@ class Upscaler:
                 max_pixels=max_pixels,
                 frame=frame,
                 progress=progress,
+                overwrite=overwrite,
+                bands=bands,
+            )
+        )
+
+    def forecast(
+        self,
+        src: str | Path | bytes,
+        dst: str | Path | None = None,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        border: Border | Margins | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        frame: int | None = None,
+        overwrite: bool = False,
+        bands: When = "auto",
+    ) -> Forecast:
+        """See AsyncUpscaler.forecast."""
+        return self._thread.run(
+            self._async.forecast(
+                src,
+                dst,
+                finishing=finishing,
+                tile=tile,
+                halo=halo,
+                border=border,
+                max_pixels=max_pixels,
+                frame=frame,
                 overwrite=overwrite,
                 bands=bands,
             )

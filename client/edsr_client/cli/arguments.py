@@ -138,6 +138,7 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
     output = _result_options(parser, "by the name of OUT")
     output.add_argument("--overwrite", action="store_true", help="replace IN_x3.png; an OUT that is named always is")
     output.add_argument("--json", action="store_true", help="describe the result, or the error, as JSON")
+    output.add_argument("-n", "--dry-run", action="store_true", help="say what there is to do, and about how long")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no result line")
     tiles = _tile_options(parser)
     tiles.add_argument(

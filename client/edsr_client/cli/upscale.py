@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from ..errors import BadImageError
 from ..files import FileResult, Finishing, check_target, misnamed, read_file, write_atomically
 from .connection import upscaler_of
+from .forecast import announce, dry_run
 from .progress import TileProgress
 
 PIPE = "-"
@@ -30,9 +31,14 @@ def run(args: argparse.Namespace) -> None:
         "max_pixels": args.max_pixels,
         "frame": args.frame,
     }
+    if args.dry_run:
+        dry_run(args, options)
+        return
     if args.dst is None and args.src == PIPE and sys.stdout.isatty():
         raise ValueError("Standard output is a terminal. Name a file: `edsr upscale - out.png < in.jpg`.")
     with upscaler_of(args) as upscaler, TileProgress(label, args.quiet) as progress:
+        if not args.quiet and args.src != PIPE:
+            announce(upscaler, args, options, progress)
         if args.src != PIPE and not to_stdout:
             overwrite = args.overwrite
             result = upscaler.upscale_file(
