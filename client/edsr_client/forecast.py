@@ -94,7 +94,8 @@ def _opened(source: bytes | Path, name: str) -> Iterator[Any]:
 
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own limit is checked by who reads it
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=READ) as image:
+        known = [one for one in READ if one in Image.OPEN]
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=known) as image:
             yield image
     except EdsrError:
         raise
