@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import border, folder, halo_page, int8_layers, memory, scaling
+from . import border, fairness, folder, halo_page, int8_layers, memory, scaling
 from .analyzer import cli as analyzer
 from .baselines import cli as baselines
 from .gpu import cli as gpu
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet.add_argument("--url", help="host:port of a server (default: localhost)")
     sheet.set_defaults(run=_contact_sheet)
     border.add_command(commands)
+    fairness.add_command(commands)
     analyzer.add_commands(commands)
     int8_layers.add_command(commands)
     scaling.add_command(commands)
