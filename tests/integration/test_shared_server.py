@@ -68,14 +68,14 @@ def test_a_small_picture_waits_for_a_tile_or_two_of_a_large_one_and_not_for_all(
 
     def work() -> None:
         with Upscaler(url, protocol) as upscaler:
-            upscaler.upscale(noise(600, 600), tile=128, progress=progress)
+            upscaler.upscale(noise(420, 420), tile=96, progress=progress)
 
     large = threading.Thread(target=work)
     large.start()
     try:
         with Upscaler(url, protocol) as upscaler:
             assert begun.wait(120)
-            for _ in range(5):
+            for _ in range(4):
                 before = tiles[0]
                 upscaler.upscale(noise(72, 96))
                 waits.append(tiles[0] - before)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 # One is upscaled while the tiles of the last are put together and kept.
 BANDS_IN_FLIGHT = 2
-# Where neither the caller nor the server names one.
+# Bands are at least so high unless the caller names a tile: the tile that suits the server follows from its speed, and a
+# run that is gone on with needs the same bands after the server has started anew.
 USUAL_TILE_PX = 1024
 # 16 bits and transparency are made of neighbourhoods that reach further than the network alone.
 DEEP_MARGIN_PX = 16
@@ -208,7 +209,7 @@ def _check_fits(rows: Rows, size: tuple[int, int], format_: Format) -> list[str]
 def _tile_rows(asked: Any, suits: tuple[int, int] | None) -> int:
     if asked is not None:
         return int(asked[0] if isinstance(asked, tuple | list) else asked)
-    return suits[0] if suits else USUAL_TILE_PX
+    return max(suits[0], USUAL_TILE_PX) if suits else USUAL_TILE_PX
 
 
 def _halo_px(rows: Rows, model: Any, halo: Any) -> int:
