@@ -25,7 +25,7 @@ from edsr_client import (
     OutputError,
     Upscaler,
 )
-from edsr_client.bands import plan
+from edsr_client.bands import plan, run
 from edsr_client.bands.plan import bands_for, wanted
 from edsr_client.bands.source import Rows, header_of
 from edsr_client.bands.store import Store
@@ -75,6 +75,7 @@ def write(path: Path, image: NDArray[Any], **metadata: Any) -> Path:
 @pytest.fixture(autouse=True)
 def low_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "BAND_BYTES", WIDTH * 9 * 3 * 60)
+    monkeypatch.setattr(run, "USUAL_TILE_PX", 1)
 
 
 def upscale(source: Path, target: Path, transport: MockTransport | None = None, **options: Any) -> FileResult:
@@ -300,6 +301,12 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path, monkeypatch: pyte
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert max(peaks) < 60e6
+
+
+def test_bands_do_not_follow_the_tile_of_a_server_that_has_measured_itself_anew() -> None:
+    assert run._tile_rows(None, (288, 288)) == run._tile_rows(None, (544, 544)) == run._tile_rows(None, None)
+    assert run._tile_rows(None, (1440, 1080)) == 1440
+    assert run._tile_rows(96, (544, 544)) == run._tile_rows((96, 200), (544, 544)) == 96
 
 
 @given(st.integers(1, 3000), st.integers(1, 5000), st.integers(1, 4), st.integers(0, 80), st.integers(1, 2048))

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 # One is upscaled while the tiles of the last are put together and kept.
 BANDS_IN_FLIGHT = 2
-# Bands are at least so high unless the caller names a tile: the tile that suits the server follows from its speed, and a
-# run that is gone on with needs the same bands after the server has started anew.
+# Bands are at least so high unless the caller names a tile: the tile that suits the server follows from its speed, and
+# a run that is gone on with needs the same bands after the server has started anew.
 USUAL_TILE_PX = 1024
 # 16 bits and transparency are made of neighbourhoods that reach further than the network alone.
 DEEP_MARGIN_PX = 16
