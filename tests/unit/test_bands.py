@@ -303,7 +303,10 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path, monkeypatch: pyte
     assert max(peaks) < 60e6
 
 
-def test_bands_do_not_follow_the_tile_of_a_server_that_has_measured_itself_anew() -> None:
+def test_bands_do_not_follow_the_tile_of_a_server_that_has_measured_itself_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "USUAL_TILE_PX", 1024)
     assert run._tile_rows(None, (288, 288)) == run._tile_rows(None, (544, 544)) == run._tile_rows(None, None)
     assert run._tile_rows(None, (1440, 1080)) == 1440
     assert run._tile_rows(96, (544, 544)) == run._tile_rows((96, 200), (544, 544)) == 96
