@@ -44,13 +44,18 @@ def tile_side(pixels_per_s: float, halo_px: int, largest_px: int) -> int:
     return largest_px if side >= largest_px else side // STEP_PX * STEP_PX
 
 
+def key(model: Path, precision: str, threads: int) -> str:
+    """Under which the speed of a model file is kept."""
+    return f"{model.parent.parent.name} {model.stat().st_mtime_ns} {precision} {threads}"
+
+
 def measured(model: Path, precision: str, threads: int, known: Path) -> float | None:
     """LR pixels a second of one instance; None if that cannot be measured.
 
     The fastest that was ever seen with this model file is kept in `known`, a JSON file: a machine that is busy now
     is not slow for ever, and tiles, so results, are the same after the next start.
     """
-    name = f"{model.parent.parent.name} {model.stat().st_mtime_ns} {precision} {threads}"
+    name = key(model, precision, threads)
     before = _read(known)
     command = [sys.executable, "-c", MEASURE, str(model.absolute()), precision, str(threads)]
     try:
