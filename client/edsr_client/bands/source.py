@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -66,12 +66,12 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
     register_plugins()
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is decoded here
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(path) as image:
             if image.format == "TIFF":
-                return _tiff_header(image, path, page)
+                return _tiff_header(image, path, file, page)
             if image.format not in ("PNG", "JPEG", "MPO"):
                 return Header(image.format or "", image.size)
-            metadata, orientation, notes = read_metadata(image, without_decoding=True)
+            metadata, orientation, notes = read_metadata(image, True, file)
             count = int(getattr(image, "n_frames", 1))
             if image.format == "MPO":
                 notes.append(f"the file holds {count} pictures; the main one was taken")
@@ -83,7 +83,7 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _tiff_header(image: Any, path: Path, page: int | None) -> Header:
+def _tiff_header(image: Any, path: Path, file: BinaryIO, page: int | None) -> Header:
     pages, count = main_pages(image), int(image.n_frames)
     if page is not None and 0 <= page < count:
         image.seek(page)
@@ -93,7 +93,7 @@ def _tiff_header(image: Any, path: Path, page: int | None) -> Header:
         for where, sizes in zip(DATA_OFFSETS, DATA_SIZES, strict=True)
         for offset, size in zip(tags.get(where, ()), tags.get(sizes, ()), strict=False)
     )
-    metadata, _, notes = read_metadata(image)
+    metadata, _, notes = read_metadata(image, file=file)
     orientation = tags.get(ORIENTATION)
     unknown = unknown_channels(tags)
     if unknown:

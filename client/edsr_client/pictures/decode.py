@@ -158,7 +158,7 @@ def _decode(image: Image.Image, data: bytes, name: str, max_pixels: int, frame: 
     count = int(getattr(image, "n_frames", 1))
     if image.format == "TIFF" and frame is not None and 0 <= frame < count:  # pages have metadata of their own
         image.seek(frame)
-    metadata, orientation, notes = read_metadata(image)
+    metadata, orientation, notes = read_metadata(image, file=io.BytesIO(data))
     chosen = _choose_frames(image, count, frame, name, notes)
     if len(chosen) * image.width * image.height > FRAMES_FACTOR * max_pixels:
         raise ImageTooLargeError(
