@@ -80,9 +80,8 @@ def cleaned_photoshop(content: bytes | None, iptc: bytes | None, turned: bool, n
     if turned and any(one.number in PATHS or one.number == CLIPPING_PATH for one in kept):
         notes.append(PATHS_NOTE)
         kept = [one for one in kept if one.number not in PATHS and one.number != CLIPPING_PATH]
-    if iptc and not any(one.number == IPTC for one in kept):
-        kept.insert(0, Resource(b"8BIM", IPTC, b"\0\0", _in_order(iptc)))
-    kept = [replace(one, data=_cleaned_iptc(one.data)) if one.number == IPTC else one for one in kept]
+    data = b"".join(_cleaned_iptc(one.data) for one in kept if one.number == IPTC) or _cleaned_iptc(_in_order(iptc))
+    kept = [Resource(b"8BIM", IPTC, b"\0\0", data), *(one for one in kept if one.number != IPTC)]
     return b"".join(one.tobytes() for one in kept if one.data) or None
 
 
@@ -110,8 +109,9 @@ def _resolution(data: bytes, factors: tuple[float, float]) -> bytes:
     return bytes(changed)
 
 
-def _in_order(data: bytes) -> bytes:
+def _in_order(data: bytes | None) -> bytes:
     """Data sets that some writer called numbers of 32 bits, in the byte order of their bytes."""
+    data = data or b""
     if data[:1] != b"\x1c" and data[3:4] == b"\x1c":
         return b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))
     return data

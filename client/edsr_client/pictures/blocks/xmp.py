@@ -15,7 +15,18 @@ RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 MAX_DEPTH = 100
 ATTRIBUTE = re.compile(rb"\s+([^\s=/>]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 TAG_MARKS = re.compile(rb"[\"'>]")
-ENCODINGS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"<\0", "utf-16-le"))
+# By mark, else by how the first "<" looks.
+ENCODINGS = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"<\0\0\0", "utf-32-le"),
+    (b"\0\0\0<", "utf-32-be"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
 
 
 @dataclass
@@ -201,14 +212,12 @@ def _end_of_tag(content: bytes, start: int) -> int:
 
 def _utf8(content: bytes) -> bytes:
     """UTF-8 without a mark, zeros and white space behind it."""
-    content = (
-        content.strip(b"\0 \t\r\n") if not content.startswith((b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")) else content
-    )
     for mark, encoding in ENCODINGS:
         if content.startswith(mark):
-            try:
-                text = content.decode(encoding, "strict").lstrip("\ufeff").strip("\0 \t\r\n")
-            except UnicodeDecodeError:
-                raise ValueError("it is no text") from None
-            return re.sub(r"(<\?xml[^>]*?)\s+encoding\s*=\s*(\"[^\"]*\"|'[^']*')", r"\1", text, count=1).encode()
-    return content
+            text = content.decode(encoding, "ignore").strip("\ufeff\0 \t\r\n")
+            return _without_encoding(text).encode("utf-8", "ignore")
+    return content.strip(b"\0 \t\r\n")
+
+
+def _without_encoding(text: str) -> str:
+    return re.sub(r"(<\?xml[^>]*?)\s+encoding\s*=\s*(\"[^\"]*\"|'[^']*')", r"\1", text, count=1)
