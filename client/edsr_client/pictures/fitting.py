@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .blocks.exif_rules import fitting_exif, relaid, without_orientation
+from .blocks.exif_rules import fitting_exif, relaid, with_resolution, without_orientation
 from .blocks.extended_xmp import divided, guid
 from .blocks.parts import APP1, APP13, COMMENT, EXTENSION_NAME, PHOTOSHOP_NAME, XMP_NAME
 from .blocks.photoshop import iptc_of
@@ -16,6 +16,8 @@ from .metadata import MAKER_NOTE_NOTE, Metadata
 # What a segment of JPEG holds beside its own length, and in how many of them a profile may stand.
 SEGMENT_BYTES, MAX_PROFILE_BYTES = 65_533, 255 * (65_533 - 14)
 EXTENDED_BYTES = SEGMENT_BYTES - len(EXTENSION_NAME) - 40
+# Formats without a field of their own for the resolution, and those that have none at all.
+RESOLUTION_IN_EXIF, NO_RESOLUTION = ("webp", "avif", "heic"), ("gif",)
 IPTC_KEYWORD = "Raw profile type iptc"
 HEX_DIGITS_A_LINE = 72
 
@@ -36,6 +38,8 @@ def fitting_metadata(
     if metadata.icc and format_.icc and metadata.icc_space != space:
         notes.append(f"the ICC profile is for {metadata.icc_space}, the pixels in {name} are {space}: it was dropped")
         metadata = replace(metadata, icc=None)
+    if format_.name in RESOLUTION_IN_EXIF and metadata.dpi:
+        metadata = _with_resolution(metadata, metadata.dpi)
     metadata = _without_what_is_not_held(metadata, format_, notes)
     if format_.name == "jpeg":
         metadata = _fitting_segments(metadata, notes)
@@ -85,12 +89,19 @@ def _without_what_is_not_held(metadata: Metadata, format_: Format, notes: list[s
         ("photoshop", _photoshop_label(metadata.photoshop), format_.iptc),
         ("text", "text", format_.text),
         ("comment", "the comment", fits),
+        ("dpi", "the resolution", format_.name not in NO_RESOLUTION),
     )
     lost = [(field, label) for field, label, held in kinds if getattr(metadata, field) and not held]
     if lost:
         labels = " and ".join(label for _, label in lost)
         notes.append(f"{format_.name.upper()} cannot hold {labels}: dropped")
     return metadata.without(*(field for field, _ in lost))
+
+
+def _with_resolution(metadata: Metadata, dpi: tuple[float, float]) -> Metadata:
+    """The resolution in EXIF, unless that says one, or would have to be written anew around a maker's note."""
+    exif = with_resolution(metadata.exif, dpi)
+    return replace(metadata, exif=exif or metadata.exif)
 
 
 def _photoshop_label(content: bytes | None) -> str:

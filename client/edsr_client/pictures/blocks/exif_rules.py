@@ -19,6 +19,7 @@ from .exif import (
     RATIONAL,
     SHORT,
     Block,
+    Value,
     is_movable,
     laid_out,
 )
@@ -49,7 +50,7 @@ RASTER = {
     "Photoshop layer": {LAYERS},
 }  # fmt: skip
 TURNS: tuple[float, ...] = tuple(range(2, 9))
-MAX_DPI = 65_535
+MAX_DPI, INCH = 65_535, 2
 CREDENTIALS_NOTE = "content credentials (C2PA) were dropped: their signature is for the old file"
 
 Factors = tuple[float, float]
@@ -134,6 +135,25 @@ def without_orientation(content: bytes) -> bytes | None:
     block = Block(content)
     block.remove(MAIN, [ORIENTATION])
     return block.tobytes()
+
+
+def with_resolution(content: bytes | None, dpi: Factors) -> bytes | None:
+    """A block that says the resolution; None if it says one already, or cannot be written anew.
+
+    Args:
+        content: the block, None for a new one.
+        dpi: pixels per inch (x, y).
+    """
+    block = Block(content) if content else None
+    values, order = (block.values(), block.order) if block else ({MAIN: {}}, "<")
+    note = values.get(EXIF_IFD, {}).get(MAKER_NOTE)
+    if X_RESOLUTION in values[MAIN] or (note is not None and not is_movable(note.data)):
+        return None
+    for tag, number in zip((X_RESOLUTION, Y_RESOLUTION), dpi, strict=True):
+        parts = Fraction(number).limit_denominator(10_000)
+        values[MAIN][tag] = Value(RATIONAL, 1, struct.pack(order + "LL", parts.numerator, parts.denominator))
+    values[MAIN][RESOLUTION_UNIT] = Value(SHORT, 1, struct.pack(order + "H", INCH))
+    return laid_out(values, order, order)
 
 
 def relaid(
