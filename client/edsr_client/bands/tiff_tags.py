@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..pictures.blocks.exif import BIG_SIZES, EXIF_IFD, GPS_IFD, HEADER, INTEROP_IFD
+from ..pictures.blocks.values import BIG_SIZES, EXIF_IFD, GPS_IFD, HEADER, INTEROP_IFD
 
 DIRECTORIES = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 

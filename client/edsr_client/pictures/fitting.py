@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .blocks.exif_rules import fitting_exif, relaid, with_resolution, without_orientation
+from .blocks.exif_layout import fitting_exif, relaid, with_resolution, without_orientation
 from .blocks.extended_xmp import divided, guid
 from .blocks.parts import APP1, APP13, COMMENT, EXTENSION_NAME, PHOTOSHOP_NAME, XMP_NAME
 from .blocks.photoshop import iptc_of

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .blocks.exif import EXIF_IFD, GPS_IFD, HEADER, INTEROP_IFD, MAIN, MAKER_NOTE, Block, is_movable
+from .blocks.exif import Block
 from .blocks.exif_rules import (
     CREDENTIALS_NOTE,
     IPTC,
@@ -25,6 +25,7 @@ from .blocks.extended_xmp import joined
 from .blocks.parts import Parts, parts_of
 from .blocks.photoshop import cleaned_photoshop, corrected_photoshop
 from .blocks.tiff_directory import tags_of
+from .blocks.values import EXIF_IFD, GPS_IFD, HEADER, INTEROP_IFD, MAIN, MAKER_NOTE, is_movable
 from .blocks.xmp_rules import BROKEN_NOTE, DEPTH_NOTE, GAIN_MAP_NOTE, MOTION_NOTE, cleaned_xmp, corrected_xmp
 
 if TYPE_CHECKING:

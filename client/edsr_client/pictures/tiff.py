@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .blocks.exif import ENTRY_BYTES, INLINE_BYTES, LONG, MAIN, RATIONAL, SHORT, UNDEFINED, Block
+from .blocks.exif import Block
 from .blocks.exif_rules import IPTC, PHOTOSHOP
 from .blocks.photoshop import iptc_of
+from .blocks.values import ENTRY_BYTES, INLINE_BYTES, LONG, MAIN, RATIONAL, SHORT, UNDEFINED
 from .metadata import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Metadata
 
 XMP_TAG, ICC_TAG, INCH = 700, 34675, 2

@@ -13,8 +13,9 @@ from .xmp import RDF, Packet, Property
 from .xmp_rules import NOTE
 
 NAME_END = re.compile(rb"[\s/>]")
-FLAG = b' xmlns:xmpNote="' + NOTE.encode() + b'" xmpNote:HasExtendedXMP="%s"'
-FLAG_BYTES = len(FLAG) + 32
+DECLARATION = b' xmlns:xmpNote="' + NOTE.encode() + b'"'
+FLAG = b' xmpNote:HasExtendedXMP="%s"'
+FLAG_BYTES = len(DECLARATION) + len(FLAG) + 32
 MISSING_NOTE = "the extended part of the XMP is not in the file, or damaged: its flag was dropped"
 
 
@@ -70,7 +71,8 @@ def divided(content: bytes, most: int) -> tuple[bytes, bytes] | None:
     name_end = _behind_name(packet.content, first.start)
     for one in moved:
         packet.remove(one)
-    packet.insert(name_end, FLAG % guid(extended))
+    declaration = b"" if first.scope.get("xmpNote") == NOTE else DECLARATION
+    packet.insert(name_end, declaration + FLAG % guid(extended))
     return packet.tobytes(), extended
 
 

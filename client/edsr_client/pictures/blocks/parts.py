@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from .exif import HEADER
+from .values import HEADER
 
 EXIF_NAME, XMP_NAME = HEADER, b"http://ns.adobe.com/xap/1.0/\0"
 EXTENSION_NAME, PHOTOSHOP_NAME = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"

@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from .exif import (
+from .exif_rules import APART, LAYERS, STORAGE
+from .values import (
     BIG_SIZES,
     EXIF_IFD,
     LONG,
@@ -20,7 +21,6 @@ from .exif import (
     is_movable,
     laid_out,
 )
-from .exif_rules import APART, LAYERS, STORAGE
 
 # A value of more is left out; gigabytes of tags would fit into a BigTIFF file.
 MAX_VALUE_BYTES = 64 * 2**20
