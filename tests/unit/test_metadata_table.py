@@ -66,10 +66,10 @@ def xmp_of(content: bytes) -> bytes:
     image = opened(content)
     image.load()
     found: Any = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    found = found.encode() if isinstance(found, str) else bytes(found)
+    found = found.encode() if isinstance(found, str) else found
     segments: list[tuple[str, bytes]] = getattr(image, "applist", [])
     parts = [data[75:] for _, data in segments if data.startswith(b"http://ns.adobe.com/xmp/e")]
-    return found + b"".join(parts)
+    return bytes(found) + b"".join(parts)
 
 
 def resources_of(content: bytes) -> bytes:
