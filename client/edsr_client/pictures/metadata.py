@@ -95,9 +95,11 @@ def read_metadata(
 
     Args:
         without_decoding: leave out what PNG files have behind their pixels.
-        file: the content, open for reading and seeking, which tells more than `image`; it is left where it was.
+        file: the content, open for reading and seeking, which tells more than `image`; it is left where it was. By
+            default what Pillow has open.
     """
     notes: list[str] = []
+    file = file or _file_of(image)
     parts = Parts() if file is None else parts_of(image.format, file)
     exif, turn, apart = _read_exif(image, parts, file, notes)
     icc = image.info.get("icc_profile") or parts.icc
@@ -136,6 +138,12 @@ def corrected(metadata: Metadata, old_size: tuple[int, int], new_size: tuple[int
         dpi=metadata.dpi and _dpi((metadata.dpi[0] * factors[0], metadata.dpi[1] * factors[1])),
         photoshop=metadata.photoshop and corrected_photoshop(metadata.photoshop, factors),
     )
+
+
+def _file_of(image: PillowImage) -> BinaryIO | None:
+    """What Pillow reads; None where its plugin has closed it."""
+    file = getattr(image, "fp", None)
+    return None if file is None or getattr(file, "closed", True) else file
 
 
 def _read_exif(
