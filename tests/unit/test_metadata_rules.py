@@ -50,6 +50,7 @@ from tests.unit.metadata_files import (
 from tests.unit.picture_files import encoded, opened, photo
 
 NOTE = b' xmlns:xmpNote="http://ns.adobe.com/xmp/note/"'
+SAMSUNG = b"SEFH" + struct.pack("<IIHHIII", 107, 1, 0, 0x0A30, 99, 99, 24) + b"SEFT"
 TITLE = iptc((5, b"Title"), (25, b"sea"))
 
 
@@ -193,6 +194,28 @@ def test_exif_over_64_kb_loses_its_largest_values_in_jpeg_and_that_is_known_befo
     assert notes == expected
     assert opened(answer).getexif()[MAKE] == "Camera"
     assert len(opened(upscale(content, "png")[0]).getexif().get_ifd(EXIF_IFD)[USER_COMMENT]) == 80_000
+
+
+def test_a_resolution_is_kept_in_formats_without_a_field_for_it_or_missed_aloud() -> None:
+    rows = [text(MAKE, b"Camera")]
+    for note in (False, True):
+        content = encoded(photo(), "PNG", dpi=(200, 200), exif=block("<", rows, [], note=note))
+        answer, notes = upscale(content, "webp")
+        exif = opened(answer).getexif()
+        assert exif[MAKE] == "Camera"
+        assert (exif.get(X_RESOLUTION) is None) == note
+        assert [one for one in notes if "resolution was dropped" in one] == notes
+        assert bool(notes) == note
+
+
+def test_the_subject_turns_with_a_picture_that_the_decoder_has_turned() -> None:
+    pytest.importorskip("pillow_heif")
+    answer, notes = upscale(encoded(photo(), "HEIF", exif=camera_block("<", 6)), "jpeg")
+    assert opened(answer).size == (72, 108)
+    exif = opened(answer).getexif()
+    assert (exif[ORIENTATION], exif.get_ifd(EXIF_IFD)[SUBJECT_AREA]) == (1, (51, 27, 6, 12))
+    assert note_text(opened(answer).info["exif"]) == NOTE_TEXT
+    assert notes == []
 
 
 # --- XMP --------------------------------------------------------------------------------------------------------------
@@ -388,9 +411,10 @@ def test_iptc_of_many_segments_is_whole() -> None:
         (png_with((b"caBX", b"\0\0\0\x20jumb")), "C2PA"),
         (jpeg(segment(0xE2, b"urn:iso:std:iso:ts:21496:-1\0\0\0\0\0")), "gain map"),
         (jpeg(segment(0xE1, b"FLIR\0\1\0\1thermal")), "APP1 FLIR"),
-        (jpeg(tail=b"\0\0\0\x18ftypmp42" + bytes(99) + b"MotionPhoto_DataSEFT"), "motion photo"),
+        (jpeg(tail=bytes(99) + SAMSUNG), "motion photo"),
+        (png_with(raw_profile("generic", b"abc")), "Raw profile type generic"),
     ],
-    ids=["c2pa-jpeg", "c2pa-png", "gain-map", "thermal", "samsung"],
+    ids=["c2pa-jpeg", "c2pa-png", "gain-map", "thermal", "samsung", "profile"],
 )
 def test_what_else_a_file_carries_is_missed_aloud(content: bytes, said: str) -> None:
     _, notes = upscale(content, "png")

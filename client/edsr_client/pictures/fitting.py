@@ -6,7 +6,13 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .blocks.exif_layout import fitting_exif, relaid, with_resolution, without_orientation
+from .blocks.exif_layout import (
+    fitting_exif,
+    relaid,
+    says_resolution,
+    with_resolution,
+    without_orientation,
+)
 from .blocks.extended_xmp import divided, guid
 from .blocks.parts import APP1, APP13, COMMENT, EXTENSION_NAME, PHOTOSHOP_NAME, XMP_NAME
 from .blocks.photoshop import iptc_of
@@ -39,7 +45,7 @@ def fitting_metadata(
         notes.append(f"the ICC profile is for {metadata.icc_space}, the pixels in {name} are {space}: it was dropped")
         metadata = replace(metadata, icc=None)
     if format_.name in RESOLUTION_IN_EXIF and metadata.dpi:
-        metadata = _with_resolution(metadata, metadata.dpi)
+        metadata = _with_resolution(metadata, metadata.dpi, notes)
     metadata = _without_what_is_not_held(metadata, format_, notes)
     if format_.name == "jpeg":
         metadata = _fitting_segments(metadata, notes)
@@ -98,10 +104,15 @@ def _without_what_is_not_held(metadata: Metadata, format_: Format, notes: list[s
     return metadata.without(*(field for field, _ in lost))
 
 
-def _with_resolution(metadata: Metadata, dpi: tuple[float, float]) -> Metadata:
-    """The resolution in EXIF, unless that says one, or would have to be written anew around a maker's note."""
+def _with_resolution(metadata: Metadata, dpi: tuple[float, float], notes: list[str]) -> Metadata:
+    """The resolution in EXIF, unless that says one."""
+    if metadata.exif and says_resolution(metadata.exif):
+        return metadata
     exif = with_resolution(metadata.exif, dpi)
-    return replace(metadata, exif=exif or metadata.exif)
+    if exif is None:
+        notes.append("the resolution was dropped: EXIF would have to be written anew, and its maker's note with it")
+        return metadata
+    return replace(metadata, exif=exif)
 
 
 def _photoshop_label(content: bytes | None) -> str:

@@ -18,8 +18,13 @@ def without_orientation(content: bytes) -> bytes | None:
     return block.tobytes()
 
 
+def says_resolution(content: bytes) -> bool:
+    """Whether a block has a resolution."""
+    return X_RESOLUTION in Block(content).directories[MAIN]
+
+
 def with_resolution(content: bytes | None, dpi: Factors) -> bytes | None:
-    """A block that says the resolution; None if it says one already, or cannot be written anew.
+    """A block that says the resolution; None if it cannot be written anew.
 
     Args:
         content: the block, None for a new one.
@@ -28,7 +33,7 @@ def with_resolution(content: bytes | None, dpi: Factors) -> bytes | None:
     block = Block(content) if content else None
     values, order = (block.values(), block.order) if block else ({MAIN: {}}, "<")
     note = values.get(EXIF_IFD, {}).get(MAKER_NOTE)
-    if X_RESOLUTION in values[MAIN] or (note is not None and not is_movable(note.data)):
+    if note is not None and not is_movable(note.data):
         return None
     for tag, number in zip((X_RESOLUTION, Y_RESOLUTION), dpi, strict=True):
         parts = Fraction(number).limit_denominator(10_000)

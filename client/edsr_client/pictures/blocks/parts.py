@@ -21,6 +21,7 @@ START_OF_SCAN, END = 0xDA, 0xD9
 ALONE = {0x01, *range(0xD0, 0xD9)}
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 RAW_PROFILE = b"Raw profile type "
+RAW_PROFILES = {"exif", "app1", "xmp", "icc", "icm", "8bim", "iptc"}
 PNG_XMP = b"XML:com.adobe.xmp"
 GIF_XMP, GIF_XMP_END = b"\x21\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
 GIF_PROFILE = b"\x21\xff\x0bICCRGBG1012"
@@ -30,7 +31,7 @@ KNOWN_SEGMENTS = (
     b"MPF\0", b"Adobe", b"Ducky", b"JP",
 )  # fmt: skip
 CREDENTIALS_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
-SAMSUNG_TRAILER = b"SEFT"
+SAMSUNG_TRAILER, SAMSUNG_DIRECTORY, SAMSUNG_VIDEO = b"SEFT", b"SEFH", 0x0A30
 TIFF_STARTS = (b"II\x2a\0", b"MM\0\x2a")
 # Metadata that unpack to more are rather a trap.
 MAX_UNPACKED = 64 * 2**20
@@ -110,7 +111,17 @@ def _jpeg(file: BinaryIO, parts: Parts) -> None:
     end = file.tell()
     file.seek(max(0, end - 65_536))
     tail = file.read()
-    parts.video = tail.endswith(SAMSUNG_TRAILER) and b"MotionPhoto_Data" in tail
+    parts.video = tail.endswith(SAMSUNG_TRAILER) and SAMSUNG_VIDEO in _samsung_kinds(tail)
+
+
+def _samsung_kinds(tail: bytes) -> set[int]:
+    """Of what is kept behind the picture: a directory of entries of 12 bytes, the kind in the second 2."""
+    start = tail.rfind(SAMSUNG_DIRECTORY)
+    if start < 0:
+        return set()
+    (count,) = struct.unpack_from("<I", tail, start + 8)
+    entries = tail[start + 12 : start + 12 + 12 * count]
+    return {kind for _, kind, _, _ in struct.iter_unpack("<HHII", entries[: len(entries) // 12 * 12])}
 
 
 def _segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -194,6 +205,7 @@ def _take_raw_profiles(profiles: dict[str, bytes], parts: Parts) -> None:
             parts.exif = HEADER + data.removeprefix(HEADER)
     parts.xmp = parts.xmp or profiles.get("xmp")
     parts.icc = profiles.get("icc") or profiles.get("icm")
+    parts.others += [f"Raw profile type {name}" for name in profiles.keys() - RAW_PROFILES]
     for name in ("8bim", "iptc"):
         data = profiles.get(name, b"").removeprefix(PHOTOSHOP_NAME)
         if data.startswith(b"\x1c"):  # the data sets without Photoshop's resource around them
@@ -234,12 +246,13 @@ def _gif(file: BinaryIO, parts: Parts) -> None:
 
 
 def _boxes(file: BinaryIO, parts: Parts) -> None:
-    """ISO base media: only whether a box of C2PA is among the outermost."""
+    """ISO base media: only whether a box of C2PA, or of a motion photo's video, is among the outermost."""
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
         used = 8
         if length == 1:
             (length,), used = struct.unpack(">Q", file.read(8)), 16
+        parts.video |= name == b"mpvd"
         if name == b"uuid":
             parts.credentials |= file.read(16) == CREDENTIALS_UUID
             used += 16
