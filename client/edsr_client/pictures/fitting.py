@@ -136,6 +136,7 @@ def _fitting_segments(metadata: Metadata, notes: list[str]) -> Metadata:
 
 
 def _extended_segments(extended: bytes) -> Iterator[bytes]:
+    name = guid(extended)
     for at in range(0, len(extended), EXTENDED_BYTES):
-        head = EXTENSION_NAME + guid(extended) + struct.pack(">II", len(extended), at)
+        head = EXTENSION_NAME + name + struct.pack(">II", len(extended), at)
         yield segment(APP1, head + extended[at : at + EXTENDED_BYTES])

@@ -8,7 +8,19 @@ from fractions import Fraction
 
 from .exif import Block
 from .exif_rules import INCH, ORIENTATION, RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Factors
-from .values import EXIF_IFD, GPS_IFD, MAIN, MAKER_NOTE, RATIONAL, SHORT, Value, is_movable, laid_out
+from .values import (
+    ENTRY_BYTES,
+    EXIF_IFD,
+    GPS_IFD,
+    INLINE_BYTES,
+    MAIN,
+    MAKER_NOTE,
+    RATIONAL,
+    SHORT,
+    Value,
+    is_movable,
+    laid_out,
+)
 
 
 def without_orientation(content: bytes) -> bytes | None:
@@ -16,6 +28,10 @@ def without_orientation(content: bytes) -> bytes | None:
     block = Block(content)
     block.remove(MAIN, [ORIENTATION])
     return block.tobytes()
+
+
+# As many values are named in a note.
+MOST_NAMES = 5
 
 
 def says_resolution(content: bytes) -> bool:
@@ -65,21 +81,25 @@ def relaid(
 
 def fitting_exif(content: bytes, most: int) -> tuple[bytes | None, list[str]]:
     """A block of at most `most` bytes, its largest values left out where it is longer, and what they are."""
-    lost: list[str] = []
-    gone: list[tuple[int, int]] = []
     block = Block(content)
     sizes = [
         (len(value.data), directory, tag)
         for directory, values in block.values().items()
         for tag, value in values.items()
     ]
+    shorter, is_note_lost = relaid(content)
+    length, gone = len(shorter or b""), [(EXIF_IFD, MAKER_NOTE)] if is_note_lost else []
+    lost = [_name(*one) for one in gone]
     for size, directory, tag in sorted(sizes, reverse=True):
-        gone.append((directory, tag))
-        lost.append(f"{_name(directory, tag)} ({size:,} bytes)")
-        shorter, is_note_lost = relaid(content, without=gone)
-        if shorter is None or len(shorter) <= most:
-            return shorter, [*lost, "MakerNote"] if is_note_lost else lost
-    return None, lost
+        if length <= most:
+            break
+        if (directory, tag) not in gone[:1]:
+            gone.append((directory, tag))
+            lost.append(f"{_name(directory, tag)} ({size:,} bytes)")
+            length -= ENTRY_BYTES + (size if size > INLINE_BYTES else 0)
+    shorter, _ = relaid(content, without=gone)
+    more = [f"{len(lost) - MOST_NAMES} more"] if len(lost) > MOST_NAMES else []
+    return (shorter if len(shorter or b"") <= most else None), lost[:MOST_NAMES] + more
 
 
 def _name(directory: int, tag: int) -> str:

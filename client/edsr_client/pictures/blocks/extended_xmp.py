@@ -14,6 +14,7 @@ from .xmp_rules import NOTE
 
 NAME_END = re.compile(rb"[\s/>]")
 DECLARATION = b' xmlns:xmpNote="' + NOTE.encode() + b'"'
+FLAG_NAME = b"HasExtendedXMP"
 FLAG = b' xmpNote:HasExtendedXMP="%s"'
 FLAG_BYTES = len(DECLARATION) + len(FLAG) + 32
 MISSING_NOTE = "the extended part of the XMP is not in the file, or damaged: its flag was dropped"
@@ -30,6 +31,8 @@ def joined(content: bytes, parts: Mapping[bytes, Mapping[int, bytes]], notes: li
     Raises:
         ValueError: the first packet is broken.
     """
+    if FLAG_NAME not in content.replace(b"\0", b""):  # in UTF-16, too
+        return content
     packet = Packet(content)
     flags = packet.find(NOTE, "HasExtendedXMP")
     if not flags:
@@ -55,7 +58,8 @@ def divided(content: bytes, most: int) -> tuple[bytes, bytes] | None:
     The largest properties go into the second.
     """
     packet = Packet(content)
-    tops = {one.number for one in packet.find(RDF, "Description") if one.depth == _rdf_depth(packet) + 1}
+    depth = _rdf_depth(packet) + 1
+    tops = {one.number: one for one in packet.find(RDF, "Description") if one.depth == depth and not one.is_attribute}
     movable = [one for one in packet.properties if one.parent in tops and one.uri not in (RDF, NOTE)]
     size = len(packet.content) + FLAG_BYTES
     moved: list[Property] = []
@@ -66,8 +70,8 @@ def divided(content: bytes, most: int) -> tuple[bytes, bytes] | None:
         size -= one.end - one.start
     if size > most or not moved:
         return None
-    extended = _packet_of(packet.content, moved)
-    first = next(one for one in packet.find(RDF, "Description") if one.number in tops)
+    extended = _packet_of(packet.content, moved, tops)
+    first = next(iter(tops.values()))
     name_end = _behind_name(packet.content, first.start)
     for one in moved:
         packet.remove(one)
@@ -117,12 +121,19 @@ def _behind_name(content: bytes, start: int) -> int:
     return found.start() if found else len(content)
 
 
-def _packet_of(content: bytes, moved: list[Property]) -> bytes:
-    rows = []
+def _packet_of(content: bytes, moved: list[Property], tops: Mapping[int, Property]) -> bytes:
+    rows: list[bytes] = []
+    by_top: dict[int, list[Property]] = {number: [] for number in tops}
     for one in moved:
-        start = b'<rdf:Description rdf:about=""' + b"".join(_declarations(one.scope | {"rdf": RDF}))
-        text = content[one.start : one.end].strip()
-        rows.append(start + (b" " + text + b"/>" if one.is_attribute else b">" + text + b"</rdf:Description>"))
+        by_top[one.parent].append(one)
+    for number, top in tops.items():
+        parts = [(one.is_attribute, content[one.start : one.end].strip()) for one in by_top[number]]
+        if parts:
+            attributes = b"".join(b" " + text for is_attribute, text in parts if is_attribute)
+            elements = b"".join(text for is_attribute, text in parts if not is_attribute)
+            spaces = b"".join(_declarations(top.scope | {"rdf": RDF}))
+            start = b'<rdf:Description rdf:about=""' + spaces + attributes + b">"
+            rows.append(start + elements + b"</rdf:Description>")
     head = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="' + RDF.encode() + b'">'
     return head + b"".join(rows) + b"</rdf:RDF></x:xmpmeta>"
 

@@ -89,10 +89,13 @@ class Packet:
         self._declared: dict[str, str] = {}
         self._count = 0
         self._parse()
+        self._by_uri: dict[str, list[Property]] = {}
+        for one in self.properties:
+            self._by_uri.setdefault(one.uri, []).append(one)
 
     def find(self, uri: str, *names: str) -> list[Property]:
         """Properties of a namespace; of these names, or all."""
-        return [one for one in self.properties if one.uri == uri and (not names or one.name in names)]
+        return [one for one in self._by_uri.get(uri, ()) if not names or one.name in names]
 
     def replace(self, one: Property, value: str) -> None:
         """Give a simple property another value."""
@@ -140,15 +143,16 @@ class Packet:
         at = self._parser.CurrentByteIndex
         end = _end_of_tag(self.content, at)
         uri, local, _ = _split(name)
-        scope = (self._open[-1].scope if self._open else {}) | self._declared
-        self._declared = {}
+        scope = self._open[-1].scope if self._open else {}
+        if self._declared:
+            scope, self._declared = scope | self._declared, {}
         if len(self._open) >= MAX_DEPTH:
             raise ValueError("it is nested too deeply")
         if self._open:
             self._open[-1].has_children = True
         self._count += 1
         element = _Open(self._count, uri, local, at, end, scope)
-        places = {found[1]: found for found in ATTRIBUTE.finditer(self.content, at, end)}
+        places = {found[1]: found for found in ATTRIBUTE.finditer(self.content, at, end)} if attributes else {}
         for full, value in zip(attributes[::2], attributes[1::2], strict=True):
             self._attribute(element, places, full, value)
         self._open.append(element)
