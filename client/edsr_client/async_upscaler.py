@@ -457,7 +457,7 @@ class AsyncUpscaler:
                 url for (url, now), (_, before) in zip(self._servers.answers, answers, strict=True) if now > before
             ],
             seconds=0.0,
-            notes=[*picture.notes, *notes],
+            notes=list(dict.fromkeys([*picture.notes, *notes])),
         )
 
     async def _upscale_planes(

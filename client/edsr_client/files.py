@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .errors import BadImageError, OutputError, OutputExistsError
 from .pictures.decode import Picture
-from .pictures.encode import check_fits, encode
+from .pictures.encode import check_fits, check_metadata, encode
 from .pictures.formats import FORMATS, Format, check_available, format_named, format_of
 from .pictures.metadata import Metadata, corrected
 from .pictures.resample import final_size, resize
@@ -178,9 +178,14 @@ def made_up_name(
 
 
 def check_result(picture: Picture, format_: Format, finishing: Finishing, model_scale: int) -> None:
-    """Raise OutputError if the format cannot hold what the picture will become; before the work."""
+    """Raise OutputError if the format cannot hold what the picture will become; before the work.
+
+    What of the metadata it cannot hold is dropped, and that is tried now, too.
+    """
     size = final_size(picture.size, model_scale, finishing.scale, finishing.max_side)
     check_fits(picture, size, format_)
+    if not finishing.strip_metadata:
+        check_metadata(replace(picture, metadata=corrected(picture.metadata, picture.size, size)), format_)
 
 
 def finish(

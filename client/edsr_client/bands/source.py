@@ -72,12 +72,11 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
     try:
         if (header := _tiff_header(path, page)) is not None:
             return header
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(path) as image:
             if image.format not in ("PNG", "JPEG", "MPO"):
                 return Header(image.format or "", image.size)
-            metadata, orientation, notes = read_metadata(image, without_decoding=True)
-            with path.open("rb") as file:
-                metadata = described(file, image.format, metadata, str(path), notes)
+            metadata, orientation, notes = read_metadata(image, True, file)
+            metadata = described(file, image.format, metadata, str(path), notes)
             count = int(getattr(image, "n_frames", 1))
             if image.format == "MPO":
                 notes.append(f"the file holds {count} pictures; the main one was taken")

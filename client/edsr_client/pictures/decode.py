@@ -192,9 +192,9 @@ def _decode(
         image.seek(frame)
     if image.format == "PNG" and count > 1:  # Pillow goes through all frames for the texts, and loses the palette
         with _open(still(data), name, max_pixels) as first:
-            metadata, orientation, notes = read_metadata(first)
+            metadata, orientation, notes = read_metadata(first, file=io.BytesIO(data))
     else:
-        metadata, orientation, notes = read_metadata(image)
+        metadata, orientation, notes = read_metadata(image, file=io.BytesIO(data))
     if page is not None:
         notes += _notes_on(page)
     tags = page.page.tags if page is not None else None
