@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edsr_serving.variants import engine_precision
+
 from .convert import MODEL_FILE, SIDECAR_FILE, folder_lock, is_complete, write_pair
 from .errors import ConversionError, EngineError, ParityError
 from .int8 import Quality, quantize
@@ -46,6 +48,7 @@ def derive(folder: Path, precision: str, report: Callable[[str], None] = lambda 
         ParityError: the precision is too far from float32, or overflows; nothing was written.
         ConversionError: unknown precision, or the folder cannot be written.
     """
+    precision = engine_precision(precision)
     if precision not in PRECISIONS:
         raise ConversionError(f"There is no precision {precision!r}. There are: {', '.join(PRECISIONS)}.")
     if precision == FP32 or not folder.is_dir():

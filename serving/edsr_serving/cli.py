@@ -14,11 +14,11 @@ from pathlib import Path
 
 from . import background, repository
 from .arguments import Parser
-from .cpu import PRECISIONS
 from .errors import ServingError, StartupError
 from .log import readable
-from .options import GPU_PRECISIONS, ServerOptions
+from .options import ServerOptions
 from .server import RunningServer, backends_alive, start, wait_for
+from .variants import AUTO, PRECISIONS, spelled
 
 EXAMPLES = """\
 examples:
@@ -91,7 +91,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", default=default.gpu, metavar="CARD", help="serve the engines built for this card")
     parser.add_argument(
         "--precision",
-        choices=tuple(dict.fromkeys((*PRECISIONS, *GPU_PRECISIONS))),
+        type=spelled,
+        choices=(AUTO, *PRECISIONS),
         default=default.precision,
         help="default: %(default)s",
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import NothingToServeError
-from .gpu.names import card_and_precision, make_options
+from .variants import RTX, Variant
 
 VERSION = "1"
 MODEL_FILE, SIDECAR_FILE, CONFIG_FILE, CONFIGS_FOLDER = "model.onnx", "model.json", "config.pbtxt", "configs"
@@ -156,14 +156,14 @@ def _cpu_model(folder: Path) -> ServableModel:
 def _gpu_model(folder: Path, variant: str) -> ServableModel:
     config = folder / CONFIGS_FOLDER / f"{variant}.pbtxt"
     plan, sidecar = folder / VERSION / f"{variant}.plan", folder / VERSION / f"{variant}.json"
-    card, precision = card_and_precision(variant)
-    options = make_options(card, precision)
-    command = f"make engines {options} FLAVOUR=tensorrt-rtx"
+    card = (wanted := Variant.parse(variant)).card
+    command = f"make engines {wanted.make_options} FLAVOUR={RTX}"
     if not config.is_file():
         problem = f"no configuration {variant} (`{command}` renders it; `make gpus` lists the cards)"
-        tensorrt, rtx = (config.with_name(f"{name}.pbtxt") for name in (card, f"{card}-rtx"))
+        tensorrt, rtx = (config.with_name(f"{name}.pbtxt") for name in (card, Variant(card, flavour=RTX).name))
         if tensorrt.is_file() and not rtx.is_file():
-            problem = f"TensorRT for RTX does not support {card} (`make up {options}` serves it in NVIDIA's container)"
+            command = f"make up {wanted.make_options}"
+            problem = f"TensorRT for RTX does not support {card} (`{command}` serves it in NVIDIA's container)"
         return ServableModel(folder.name, folder, config, sidecar, problem)
     problem = _problem(plan, sidecar, config, "engine", command) or _stale(folder / VERSION, sidecar, command)
     return ServableModel(folder.name, folder, config, sidecar, problem)

@@ -15,7 +15,7 @@ from edsr_conversion import ConversionError, load_models
 from edsr_conversion.catalogue import Model
 from edsr_conversion.cli import main
 from edsr_conversion.gpu.cards import load_cards
-from edsr_conversion.gpu.flavours import RTX, TENSORRT, supports_rtx, variant
+from edsr_conversion.gpu.flavours import RTX, TENSORRT, supports_rtx
 from edsr_conversion.gpu.planner import Plan, make_plan
 from edsr_conversion.repository import (
     cpu_config,
@@ -28,6 +28,7 @@ from edsr_conversion.repository import (
     stale,
     write,
 )
+from edsr_serving.variants import Variant
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
@@ -85,7 +86,7 @@ def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavou
     plan, model = planned(name, key), MODELS[name]
     config = parse(gpu_config(model, plan, flavour))
     assert config.name == name
-    assert config.default_model_filename == f"{variant(key, flavour)}.plan"
+    assert config.default_model_filename == f"{Variant(key, flavour=flavour).name}.plan"
     if flavour == TENSORRT:
         assert config.platform == "tensorrt_plan"
         assert said(config)["execution_context_allocation_strategy"] == "STATIC"
@@ -212,7 +213,7 @@ def test_a_card_nothing_fits_has_no_configuration(tmp_path: Path) -> None:
 
 def test_names_of_configurations_survive_a_command_line() -> None:
     for name, key, flavour in CASES:
-        assert re.fullmatch(r"[a-z0-9.-]+", variant(key, flavour)), (name, key)
+        assert re.fullmatch(r"[a-z0-9.-]+", Variant(key, flavour=flavour).name), (name, key)
 
 
 @pytest.mark.parametrize("name", MODELS)

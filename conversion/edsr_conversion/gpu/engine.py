@@ -11,12 +11,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from edsr_serving.variants import Variant
+
 from ..convert import folder_lock, write_file, write_pair
 from ..derive import Derived
 from ..errors import EngineError
 from ..json_text import json_text, read_json
 from .builder import Build, BuildOptions, Built, Progress, build
-from .flavours import RTX, variant
+from .flavours import RTX
 from .planner import MIB, Plan
 
 # Raise when plans change for a reason that none of an identity's parts shows.
@@ -37,7 +39,7 @@ class Engine:
 
 def paths(folder: Path, plan: Plan, flavour: str) -> tuple[Path, Path]:
     """Where an engine and its sidecar stand in a model's version folder."""
-    name = variant(plan.card.key, flavour, plan.precision)
+    name = Variant(plan.card.key, plan.precision, flavour).name
     return folder / f"{name}.plan", folder / f"{name}.json"
 
 
@@ -99,7 +101,7 @@ def build_engine(
             if engine.described_anew:
                 write_file(sidecar_path, _json(engine.sidecar))
             return engine
-        name = variant(plan.card.key, flavour, plan.precision)
+        name = Variant(plan.card.key, plan.precision, flavour).name
         timing = cache / "timing" / f"{plan.card.key}-{version}.cache" if cache else None
         log = cache / "log" / f"{onnx.sidecar['name']}-{name}.log" if cache else None
         built = build(request, progress, timing, log)

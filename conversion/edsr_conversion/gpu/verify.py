@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from edsr_serving.gpu.names import make_options
+from edsr_serving.variants import Variant
 from numpy.typing import NDArray
 
 from ..convert import MODEL_FILE, folder_lock, write_file
@@ -96,9 +96,8 @@ def check_artefact(path: Path, sidecar_path: Path, onnx: Derived, plan: Plan, fl
         EngineError: it is missing, damaged, or made of something else; the message has the command.
     """
     target = "engines" if flavour == RTX else "engines-container"
-    again = (
-        f"`make {target} {make_options(plan.card.key, plan.precision)} MODEL={onnx.path.parent.parent.name}` builds it"
-    )
+    options = Variant(plan.card.key, plan.precision).make_options
+    again = f"`make {target} {options} MODEL={onnx.path.parent.parent.name}` builds it"
     try:
         sidecar: dict[str, Any] = read_json(sidecar_path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
