@@ -10,15 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from edsr_serving.edge import unforeseen
 from numpy.typing import NDArray
 
 from . import folder, halo_page, int8_layers, memory, scaling
 from .analyzer import cli as analyzer
 from .baselines import cli as baselines
+from .errors import known
 from .gpu import cli as gpu
 from .halo import HaloError, as_json, measure, smallest_good
 from .machine import machine
 from .roofline import cli as roofline
+from .sections import sidecar_network
 from .tiled import measure_tiled
 
 HALOS_PX = (0, 2, 4, 6, 8, 9, 10, 11, 12, 14, 16, 20, 24, 28, 32)
@@ -56,7 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     roofline.add_command(commands)
     gpu.add_command(commands)
     args = parser.parse_args(argv)
-    return int(args.run(args))
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except Exception as error:
+        if (code := known(error)) is None:
+            return unforeseen(error, "edsr_perf")
+        sys.stderr.write(f"error: {error}\n")
+        return code
 
 
 def _halo(args: argparse.Namespace) -> int:
@@ -78,7 +90,7 @@ def _measured(args: argparse.Namespace, built: Path) -> dict[str, object]:
     import onnx
     from edsr_conversion.runtimes import openvino_runner
 
-    network = json.loads((built / "model.json").read_text("utf-8"))["network"]
+    network = sidecar_network(built)
     run = openvino_runner(onnx.load(built / "model.onnx"))
     pictures = photographs()
     exact = int(network["halo_px"])
@@ -102,7 +114,7 @@ def _draw_seams(args: argparse.Namespace, built: Path) -> None:
     import onnx
     from edsr_conversion.runtimes import openvino_runner
 
-    network = json.loads((built / "model.json").read_text("utf-8"))["network"]
+    network = sidecar_network(built)
     picture = photographs()[SEAMS_PICTURE][:SEAMS_PX, :SEAMS_PX]
     halo_page.draw_seams(
         openvino_runner(onnx.load(built / "model.onnx")),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import background, repository
 from .arguments import Parser
+from .edge import unforeseen
 from .errors import ServingError, StartupError
 from .log import readable
 from .options import ServerOptions
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServingError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        return unforeseen(error, "edsr_serving")
     except KeyboardInterrupt:
         return 130
     return code

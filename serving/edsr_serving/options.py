@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,11 +80,19 @@ class ServerOptions:
         return replace(self, http_port=http, grpc_port=grpc, metrics_port=metrics)
 
 
-def command(binary: Path, options: ServerOptions, repository: Path, backends: Path, shm_prefix: str) -> list[str]:
+def command(
+    binary: Path,
+    options: ServerOptions,
+    repository: Path,
+    backends: Path,
+    shm_prefix: str,
+    restrictions: Sequence[str] = (),
+) -> list[str]:
     """The tritonserver command line.
 
     Models are loaded once, at the start (`none`): a server that takes load requests lets its callers run code.
     `shm_prefix` keeps two servers on one machine from sharing the names of the Python backend's shared memory.
+    `restrictions` are those of keys.py.
     """
     return [
         str(binary),
@@ -98,4 +107,8 @@ def command(binary: Path, options: ServerOptions, repository: Path, backends: Pa
         f"--grpc-port={options.grpc_port}",
         f"--metrics-address={options.address}",
         f"--metrics-port={options.metrics_port}",
+        # Both may be switched on by the environment, and know no restrictions.
+        "--allow-sagemaker=false",
+        "--allow-vertex-ai=false",
+        *restrictions,
     ]

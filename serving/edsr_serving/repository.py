@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .edge import DAMAGED, read_json
 from .errors import NothingToServeError
-from .variants import RTX, Variant
+from .variants import DEFAULT_PRECISION, RTX, Variant
 
 VERSION = "1"
 MODEL_FILE, SIDECAR_FILE, CONFIG_FILE, CONFIGS_FOLDER = "model.onnx", "model.json", "config.pbtxt", "configs"
@@ -97,13 +97,13 @@ def int8_quality(model: ServableModel) -> dict[str, float]:
     folder = model.folder / VERSION
     command = f"`make int8 MODEL={model.name}` makes it"
     try:
-        sidecar = json.loads((folder / INT8_SIDECAR_FILE).read_text(encoding="utf-8"))
+        sidecar = read_json(folder / INT8_SIDECAR_FILE)
         digest = hashlib.sha256((folder / INT8_FILE).read_bytes()).hexdigest()
         quality = {key: float(value) for key, value in sidecar["quality"].items()}
         intact, made_from = digest == sidecar["model"]["sha256"], sidecar["made_from"]["sha256"]
     except FileNotFoundError:
         raise NothingToServeError(f"{model.name} has no 8-bit file: {command}.") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except DAMAGED:
         intact, made_from, quality = False, "", {}
     if not intact:
         raise NothingToServeError(f"{folder / INT8_FILE} or its sidecar is damaged: {command} again.")
@@ -176,12 +176,14 @@ def _problem(built: Path, sidecar_path: Path, config: Path, entry: str, command:
             ", if its graph is present)" if entry == "model" else ")"
         )
     try:
-        sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
+        sidecar = read_json(sidecar_path)
         digest, source = sidecar[entry]["sha256"], sidecar["source"]["sha256"]
         if entry == "engine":
             built_shapes = ",".join(f"{p['max'][1]}x{p['max'][2]}" for p in sidecar["plan"]["profiles"])
-            _ = sidecar["onnx"]["file"], sidecar["onnx"]["sha256"], sidecar["version"], sidecar["card"]["driver_names"]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            _ = Path(sidecar["onnx"]["file"]), sidecar["onnx"]["sha256"], sidecar["version"], sidecar["card"]["name"]
+            _ = list(sidecar["card"]["driver_names"]), sidecar["card"]["compute_capability"]
+            _ = Variant(sidecar["card"]["key"], sidecar.get("precision", DEFAULT_PRECISION))
+    except DAMAGED:
         return f"{sidecar_path.name} beside {built} is missing or damaged (`{command}` builds both again)"
     if hashlib.sha256(built.read_bytes()).hexdigest() != digest:
         return f"{built} is not the file its sidecar describes (`{command}` builds it again)"
@@ -199,7 +201,7 @@ def _problem(built: Path, sidecar_path: Path, config: Path, entry: str, command:
 
 def _stale(folder: Path, sidecar_path: Path, command: str) -> str:
     """Why an engine is older than the ONNX file it was built from, if that is still there."""
-    made_from = json.loads(sidecar_path.read_text(encoding="utf-8"))["onnx"]
+    made_from = read_json(sidecar_path)["onnx"]
     onnx = folder / Path(made_from["file"]).name
     if onnx.is_file() and hashlib.sha256(onnx.read_bytes()).hexdigest() != made_from["sha256"]:
         return f"built from an older {onnx.name} than the one that is there (`{command}` builds it again)"

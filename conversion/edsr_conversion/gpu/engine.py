@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from edsr_serving.edge import DAMAGED
 from edsr_serving.variants import Variant
 
 from ..convert import folder_lock, write_file, write_pair
@@ -224,6 +225,6 @@ def _existing(
         today = sidecar_of(path.read_bytes(), said["builder"])
         same = (said["identity"], said["engine"]["sha256"]) == (today["identity"], today["engine"]["sha256"])
         complete = said["builder"].keys() >= BUILDER_FACTS
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except DAMAGED:
         return None
     return Engine(path, False, today, described_anew=said != today) if same and complete else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from edsr_serving.edge import DAMAGED
 from edsr_serving.variants import Variant
 from numpy.typing import NDArray
 
@@ -105,7 +106,7 @@ def check_artefact(path: Path, sidecar_path: Path, onnx: Derived, plan: Plan, fl
         same_plan = sidecar["plan"]["profiles"] == describe(plan)["profiles"]
     except FileNotFoundError:
         raise EngineError(f"There is no {path} with its sidecar: {again}.") from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         raise EngineError(f"The sidecar {sidecar_path} is damaged: {again}.") from None
     if not intact:
         raise EngineError(f"{path} is not the file its sidecar describes: {again}.")

@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from edsr_serving.edge import read_json
+
 from ..errors import ScenarioError
 from .runner import Window
 from .scenarios import Load
@@ -78,7 +80,7 @@ def read_results(path: Path) -> dict[str, Any]:
         ScenarioError: it cannot be read, or does not.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = read_json(path)
     except OSError as error:
         raise ScenarioError(f"Cannot read the results {path}: {error.strerror}.") from None
     except ValueError as error:

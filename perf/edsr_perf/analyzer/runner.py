@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edsr_client import server_keys
+from edsr_client.addresses import address
+
 from ..errors import ToolError
 from .scenarios import Load
 
@@ -47,11 +50,15 @@ class Window:
     latencies: tuple[float, ...]
 
 
-def arguments(load: Load, model: str, url: str, scale: int, folder: Path) -> list[str]:
+def arguments(
+    load: Load, model: str, url: str, scale: int, folder: Path, headers: Mapping[str, str] | None = None
+) -> list[str]:
     """perf_analyzer's arguments for a load; what it writes goes to out.csv and export.json in `folder`.
 
     Without a warm-up of its own: before requests at a rate, and now and then before others, version 2.60 never comes to
     an end with it. The session has the server prepare every shape instead.
+
+    `headers` show the key to statistics and shared memory, see `edsr_client.server_keys`.
     """
     how = (
         ["--request-rate-range", f"{load.request_rate:g}", "--request-distribution", "poisson"]
@@ -64,6 +71,7 @@ def arguments(load: Load, model: str, url: str, scale: int, folder: Path) -> lis
         *("-m", model, "-u", url, "-i", load.protocol, "-b", "1"),
         *("--shape", f"image:{load.height},{load.width},3"),
         *how,
+        *(word for name, value in (headers or {}).items() for word in ("-H", f"{name}:{value}")),
         *("--request-count", str(load.requests)),
         *("-f", str(folder / "out.csv"), "--verbose-csv"),
         # Without shared memory the export holds every byte of every picture.
@@ -89,7 +97,9 @@ def _run_once(tool: Sequence[str], load: Load, model: str, url: str, scale: int,
     """A window; None if it did not come to an end."""
     with tempfile.TemporaryDirectory(prefix="edsr-perf-") as name:
         folder = Path(name)
-        command = [*tool, *arguments(load, model, url, scale, folder)]
+        key = server_keys.find(address(url, load.protocol))
+        where, headers = (key.address.host_port, key.headers) if key else (url, {})
+        command = [*tool, *arguments(load, model, where, scale, folder, headers)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=patience_s, check=False)
         except subprocess.TimeoutExpired:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..edge import DAMAGED, read_json
 from ..errors import InstallationError, NothingToServeError
 from ..repository import ServableModel
 from ..variants import DEFAULT_PRECISION, RTX, RTX_ENDING, Variant
@@ -55,10 +55,10 @@ def _engines(repository: Path) -> list[tuple[str, list[str], int]]:
     found = []
     for sidecar in sorted(repository.glob(f"*/1/*{RTX_ENDING}.json")):
         try:
-            engine = json.loads(sidecar.read_text(encoding="utf-8"))
+            engine = read_json(sidecar)
             card, vram_mib = engine["card"], engine["plan"]["vram_bytes"] // 2**20
             found.append((str(card["key"]), list(map(str, card["driver_names"])), vram_mib))
-        except (OSError, ValueError, KeyError, TypeError):
+        except DAMAGED:
             continue
     return found
 
@@ -86,7 +86,7 @@ def check_engines(models: Sequence[ServableModel], cards: Sequence[Device], runt
         raise InstallationError("TensorRT for RTX is not installed in this environment. Run `make setup`.")
     warnings = []
     for model in models:
-        sidecar: dict[str, Any] = json.loads(model.sidecar.read_text(encoding="utf-8"))
+        sidecar: dict[str, Any] = read_json(model.sidecar)
         card, built_with = sidecar["card"], sidecar["version"]
         options = Variant(card["key"], sidecar.get("precision", DEFAULT_PRECISION)).make_options
         again = f"`make engines {options} FLAVOUR={RTX}` builds it again"
