@@ -89,7 +89,7 @@ def recursive_functions(raw: bytes, called: bool) -> bytes:
     function.ret["y"] = "again:y:0"
     if called:
         graph.node.add(name="call", op="f", input=["IteratorGetNext"])
-    return graph.SerializeToString()
+    return bytes(graph.SerializeToString())
 
 
 def test_a_graph_with_functions_is_refused(run: Run, tmp_path: Path) -> None:
