@@ -18,7 +18,7 @@ CONTAINER ?= edsr-triton
 # Every variable that a user may set. A recipe never expands one: it gets its value by the environment, as "$$GPU", in
 # quotes, so that nothing in it is read by a shell or by make. A new one belongs here; a test tries them all.
 VARIABLES := TRITON_VERSION PYTHON VENV HTTP_PORT GRPC_PORT METRICS_PORT BIND PRECISION FLAVOUR FUZZ_SECONDS IMAGE_NAME \
-	CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS
+	CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS PUBLISH
 # Taken literally: `$(shell ...)` in a value stays text, in whatever is given on the command line.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 $(foreach name,$(VARIABLES),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
@@ -38,6 +38,8 @@ override server-options = --bind "$$BIND" --http-port "$$HTTP_PORT" --grpc-port 
 # What the server inside needs on the host's side: pinned buffers and shared memory for answers of 224 MB.
 override docker-gpu := --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864
 
+# Figures become the project's own only when asked: PUBLISH=1.
+override publish := $(if $(filter 1,$(PUBLISH)),--publish)
 # What must be made before serving: engines are made by a command of their own.
 override to-serve := $(if $(GPU),setup,$(if $(filter int8,$(PRECISION)),int8,onnx))
 override need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
@@ -89,21 +91,21 @@ int8: onnx ## Convert to 8 bits, judged on photographs (MODEL=); PRECISION=int8 
 configs: setup ## Render Triton's configurations from models/models.toml and gpus.toml
 	@$(PY) -m edsr_conversion configs
 
-halo: onnx ## Measure what a small halo of tiles costs (MODEL=); renders docs/tiling.md
-	@$(models) $(PY) -m edsr_perf halo "$$@"
+halo: onnx ## Measure what a small halo of tiles costs (MODEL=); PUBLISH=1 renders docs/tiling.md
+	@$(models) $(PY) -m edsr_perf halo $(publish) "$$@"
 
-perf-baselines: onnx ## Our server against Flask, OpenCV, ONNX Runtime, OpenVINO (MODEL= SHAPES=)
-	@$(models) $(call each,SHAPES,--shapes) $(PY) -m edsr_perf baselines "$$@"
+perf-baselines: onnx ## Our server against Flask, OpenCV, ONNX Runtime, OpenVINO (MODEL= SHAPES= PUBLISH=1)
+	@$(models) $(call each,SHAPES,--shapes) $(PY) -m edsr_perf baselines $(publish) "$$@"
 
-roofline: onnx ## The physical limit here and what is reached (MODEL= SHAPES=); GPU=t4|all: of cards
-	@$(models) $(call each,SHAPES,--shapes) $(PY) -m edsr_perf roofline "$$@" \
+roofline: onnx ## The physical limit here and what is reached (MODEL= SHAPES= PUBLISH=1); GPU=t4: of cards
+	@$(models) $(call each,SHAPES,--shapes) $(PY) -m edsr_perf roofline $(publish) "$$@" \
 		$(if $(GPU),$(if $(filter all,$(GPU)),--all,--gpu "$$GPU"))
 
 int8-layers: onnx ## What each convolution costs in 8 bits (MODEL=); renders docs/int8-layers.svg
 	@$(models) $(PY) -m edsr_perf int8-layers "$$@"
 
-scaling: setup ## Time against pixels on a running server (URL=); renders docs/scaling.svg
-	@$(call each,URL,--url) $(PY) -m edsr_perf scaling "$$@"
+scaling: setup ## Time against pixels on a running server (URL=, PUBLISH=1)
+	@$(call each,URL,--url) $(PY) -m edsr_perf scaling $(publish) "$$@"
 
 perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL=); fails where there is none
 	@$(models) $(PY) -m edsr_perf gpu "$$@"

@@ -78,15 +78,15 @@ def read_results(root: Path, pattern: str) -> list[dict[str, Any]]:
     return found
 
 
-def sidecar_network(folder: Path) -> dict[str, Any]:
-    """The facts of the network that the sidecar in a model's version folder states.
+def sidecar_network(folder: Path, *facts: str) -> dict[str, int]:
+    """Facts of the network that the sidecar in a model's version folder states: "scale", "halo_px", ...
 
     Raises:
         MissingModelError: there is none, or it is damaged.
     """
     try:
         network = read_json(folder / "model.json")["network"]
-        return {key: int(network[key]) for key in ("blocks", "filters", "scale", "halo_px", "flop_per_lr_pixel")}
+        return {fact: int(network[fact]) for fact in facts}
     except DAMAGED:
         raise MissingModelError(
             f"There is no {folder / 'model.json'}, or it is damaged. `make onnx MODEL={folder.parent.name}` builds it."

@@ -7,6 +7,7 @@ import os
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_what_is_for_all_stays_so(embedded_server: RunningServer) -> None:
 def test_a_stranger_is_refused_over_grpc(embedded_server: RunningServer) -> None:
     said = key_of(embedded_server)
     with triton_grpc.InferenceServerClient(embedded_server.options.grpc_url) as client:
-        asks = (
+        asks: tuple[Callable[[dict[str, str]], object], ...] = (
             lambda headers: client.get_inference_statistics(MODEL, headers=headers),
             lambda headers: client.get_system_shared_memory_status(headers=headers),
             lambda headers: client.get_model_repository_index(headers=headers),

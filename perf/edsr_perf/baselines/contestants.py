@@ -197,7 +197,7 @@ def subject_of(root: Path, model: str, threads: int) -> Subject:
     (found,) = select(load_models(root), [model])
     built = root / "model_repository" / model / "1"
     try:
-        network = sidecar_network(built)
+        network = sidecar_network(built, "scale")
     except (OSError, ValueError, KeyError):
         raise MissingModelError(f"{model} is not built. Run `make onnx MODEL={model}`.") from None
     if not (built / "model.onnx").is_file():
