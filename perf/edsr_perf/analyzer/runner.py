@@ -41,6 +41,7 @@ class Window:
         split: means of "client", "network", "queue", "compute".
         latencies: of every request in the order they were sent; empty without shared memory, where perf_analyzer would
             write the pictures themselves beside them.
+        refused: requests that the server had no room for; only of an open loop, perf_analyzer ends with the first.
     """
 
     requests: int
@@ -48,29 +49,25 @@ class Window:
     latency: Mapping[str, float]
     split: Mapping[str, float]
     latencies: tuple[float, ...]
+    refused: int = 0
 
 
 def arguments(
     load: Load, model: str, url: str, scale: int, folder: Path, headers: Mapping[str, str] | None = None
 ) -> list[str]:
-    """perf_analyzer's arguments for a load; what it writes goes to out.csv and export.json in `folder`.
+    """perf_analyzer's arguments for a load with a concurrency; it writes to out.csv and export.json in `folder`.
 
-    Without a warm-up of its own: before requests at a rate, and now and then before others, version 2.60 never comes to
-    an end with it. The session has the server prepare every shape instead.
+    Without a warm-up of its own: now and then version 2.60 never comes to an end with it. The session has the server
+    prepare every shape instead.
 
     `headers` show the key to statistics and shared memory, see `edsr_client.server_keys`.
     """
-    how = (
-        ["--request-rate-range", f"{load.request_rate:g}", "--request-distribution", "poisson"]
-        if load.request_rate
-        else ["--concurrency-range", str(load.concurrency)]
-    )
     answer_bytes = load.pixels * scale * scale * 3
     memory = ["--shared-memory", "system", "--output-shared-memory-size", str(answer_bytes)]
     return [
         *("-m", model, "-u", url, "-i", load.protocol, "-b", "1"),
         *("--shape", f"image:{load.height},{load.width},3"),
-        *how,
+        *("--concurrency-range", str(load.concurrency)),
         *(word for name, value in (headers or {}).items() for word in ("-H", f"{name}:{value}")),
         *("--request-count", str(load.requests)),
         *("-f", str(folder / "out.csv"), "--verbose-csv"),
@@ -127,7 +124,7 @@ def window_of(table: str, exported: Mapping[str, Any] | None, load: Load) -> Win
         split = {part: sum(float(row[column]) for column in columns) / 1000 for part, columns in SPLIT.items()}
         latency = {f"p{p}": float(row[f"p{p} latency"]) / 1000 for p in PERCENTILES}
         latency["mean"] = float(row["Avg latency"]) / 1000
-        throughput = load.concurrency / latency["mean"] * 1000 if load.concurrency else float(row["Inferences/Second"])
+        throughput = load.concurrency / latency["mean"] * 1000
         if exported is None:
             return Window(load.requests, throughput, latency, split, ())
         requests = exported["experiments"][0]["requests"]
