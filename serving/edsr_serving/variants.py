@@ -8,7 +8,7 @@ AUTO = "auto"
 FP32, FP16, BF16, INT8 = "fp32", "fp16", "bf16", "int8"
 # Every precision, and whether a processor and an engine compute in it. To add one, add it here.
 ON_CPU, IN_ENGINES = "cpu", "engines"
-PLACES = {FP32: (ON_CPU, IN_ENGINES), FP16: (IN_ENGINES,), BF16: (ON_CPU,), INT8: (ON_CPU, IN_ENGINES)}
+PLACES = {INT8: (ON_CPU, IN_ENGINES), BF16: (ON_CPU,), FP16: (IN_ENGINES,), FP32: (ON_CPU, IN_ENGINES)}
 PRECISIONS = tuple(PLACES)
 ENGINE_PRECISIONS = tuple(name for name, places in PLACES.items() if IN_ENGINES in places)
 DEFAULT_PRECISION = FP16
