@@ -13,6 +13,8 @@ from edsr_perf.analyzer.scenarios import Load
 from edsr_perf.analyzer.tool import find_tool
 from edsr_perf.cli import main
 from edsr_perf.errors import ToolError
+from edsr_perf.machine import machine
+from edsr_perf.publishing import slug
 from edsr_serving import RunningServer
 
 MODEL = "edsr_baseline_x3"
@@ -108,3 +110,24 @@ def test_a_server_that_is_not_there_is_one_line(
     arguments = ["run", "--scenario", str(tmp_path / "s.toml"), "--tools", str(tools), "--url", "localhost:1"]
     assert main(arguments) == 5
     assert capsys.readouterr().err.startswith("error: No Triton server answers at localhost:1")
+
+
+def test_figures_are_published_only_when_asked(
+    embedded_server: RunningServer, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "docs" / "performance.md"
+    page.parent.mkdir()
+    page.write_bytes((root / "docs" / "performance.md").read_bytes())
+    before = page.read_text("utf-8")
+    measure = ["scaling", "--root", str(tmp_path), "--url", embedded_server.options.http_url, "--most", "64"]
+    assert main([*measure, "--rounds", "1"]) == 0
+    assert "PUBLISH=1" in capsys.readouterr().out
+    local = tmp_path / "perf" / "local" / f"scaling-{MODEL}.json"
+    assert json.loads(local.read_text("utf-8"))["points"][0]["side_px"] == 64
+    assert page.read_text("utf-8") == before
+    assert not (tmp_path / "perf" / "results").exists()
+    assert main([*measure, "--rounds", "1", "--publish"]) == 0
+    name = f"scaling-{MODEL}-{slug(machine())}"
+    assert [path.stem for path in (tmp_path / "perf" / "results").iterdir()] == [name]
+    assert f"]({name}.svg)" in page.read_text("utf-8")
+    assert (page.parent / f"{name}.svg").is_file()
