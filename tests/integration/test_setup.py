@@ -21,6 +21,7 @@ def second(tmp_path: Path) -> Path:
     for name in ("Makefile", "pyproject.toml", "constraints.txt", "client/pyproject.toml"):
         shutil.copy2(ROOT / name, folder / name)
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "serving", folder / "serving", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
