@@ -91,13 +91,13 @@ int8: onnx ## Convert to 8 bits, judged on photographs (MODEL=); PRECISION=int8 
 configs: setup ## Render Triton's configurations from models/models.toml and gpus.toml
 	@$(PY) -m edsr_conversion configs
 
-halo: onnx ## Measure what a small halo of tiles costs (MODEL=); PUBLISH=1 renders docs/tiling.md
+halo: onnx ## Measure what a small halo of tiles costs (MODEL= PUBLISH=1)
 	@$(models) $(PY) -m edsr_perf halo $(publish) "$$@"
 
-perf-baselines: onnx ## Our server against Flask, OpenCV, ONNX Runtime, OpenVINO (MODEL= SHAPES= PUBLISH=1)
+perf-baselines: onnx ## Our server against Flask, OpenCV, OpenVINO ... (MODEL= SHAPES= PUBLISH=1)
 	@$(models) $(call each,SHAPES,--shapes) $(PY) -m edsr_perf baselines $(publish) "$$@"
 
-roofline: onnx ## The physical limit here and what is reached (MODEL= SHAPES= PUBLISH=1); GPU=t4: of cards
+roofline: onnx ## The physical limit and what is reached (MODEL= SHAPES= PUBLISH=1 GPU=)
 	@$(models) $(call each,SHAPES,--shapes) $(PY) -m edsr_perf roofline $(publish) "$$@" \
 		$(if $(GPU),$(if $(filter all,$(GPU)),--all,--gpu "$$GPU"))
 
