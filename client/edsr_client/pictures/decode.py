@@ -12,8 +12,13 @@ import numpy as np
 
 from ..errors import BadImageError, EdsrError, ImageTooLargeError
 from .alpha import Array
+from .budget import DEFAULT_MAX_PIXELS as DEFAULT_MAX_PIXELS
+from .budget import Budget
+from .jpeg_end import with_end
+from .kinds import unreadable
 from .metadata import Metadata, read_metadata
 from .plugins import register_plugins
+from .structure import check_opened, check_structure
 from .tiff_kinds import (
     BITS_PER_SAMPLE,
     PHOTOMETRIC,
@@ -27,12 +32,8 @@ from .tiff_kinds import (
 if TYPE_CHECKING:
     from PIL import Image
 
-# 100 megapixels become 900, 2.7 GB of RGB: more is rather an attack, or a mistake, than a wish.
-DEFAULT_MAX_PIXELS = 100_000_000
 # Formats that are read. Pillow knows more, some of which start other programs.
 READ = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "PPM")
-# Animations may hold this many times `max_pixels` over all frames.
-FRAMES_FACTOR = 10
 # What a picture is converted to, by Pillow's mode.
 CONVERSIONS = {
     "1": "L",
@@ -46,7 +47,12 @@ CONVERSIONS = {
 }
 WITH_TRANSPARENCY = {"1": "LA", "L": "LA", "P": "RGBA", "RGB": "RGBA"}
 DEEP_WHITE = np.uint16(65_535)
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+# What Pillow says of texts and profiles in PNG files that unpack to more than it allows.
+UNPACKED = ("Decompressed data too large", "Too much memory used in text chunks")
+TEXTS = (
+    "its texts or profile unpack to more than 1 MB each, or 64 MB in all. Remove them (`exiftool -all= FILE`), or "
+    "convert the picture."
+)
 UNKNOWN_CHANNELS = "channels that the file does not name were dropped: {}"
 
 
@@ -88,18 +94,20 @@ def decode(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS, frame: 
     Args:
         data: the file's content.
         name: of the file, for messages.
-        max_pixels: a picture of more is refused before it is decoded.
+        max_pixels: a picture of more is refused before it is decoded; all frames of an animation may take what one
+            picture of that size takes with 16 bits and transparency.
         frame: take this one of an animation or of several pages, counted from 0.
 
     Raises:
         BadImageError: not a picture, damaged, truncated, or of a kind that cannot be kept (32 bits a channel).
-        ImageTooLargeError: more than `max_pixels`.
+        ImageTooLargeError: more than `max_pixels`, or it would take more memory or time than a picture of that size.
     """
-    if not data:
-        raise BadImageError(f"{name} is empty.")
-    register_plugins()
-    with _damage_is_bad_image(name), _open(data, name, max_pixels) as image:
-        return _decode(image, data, name, max_pixels, frame)
+    with _damage_is_bad_image(name):
+        budget = Budget(name, max_pixels)
+        _check(data, budget, frame)
+        data, notes = with_end(data)
+        with _open(data, budget) as image:
+            return _decode(image, data, budget, frame, notes)
 
 
 def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
@@ -108,11 +116,11 @@ def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> int
     Raises:
         BadImageError, ImageTooLargeError: as `decode`, as far as its header tells.
     """
-    if not data:
-        raise BadImageError(f"{name} is empty.")
-    register_plugins()
-    with _damage_is_bad_image(name), _open(data, name, max_pixels) as image:
-        return int(image.width) * int(image.height)
+    with _damage_is_bad_image(name):
+        budget = Budget(name, max_pixels)
+        _check(data, budget, frame=0)
+        with _open(data, budget) as image:
+            return int(image.width) * int(image.height)
 
 
 @contextlib.contextmanager
@@ -126,52 +134,49 @@ def _damage_is_bad_image(name: str) -> Iterator[None]:
         raise ImageTooLargeError(f"{name} needs more memory than there is.") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if reason.startswith(UNPACKED):
+            raise ImageTooLargeError(f"{name}: {TEXTS}") from None
         raise BadImageError(f"{name} is damaged or truncated: {reason}.") from error
 
 
-def _open(data: bytes, name: str, max_pixels: int) -> Image.Image:
+def _check(data: bytes, budget: Budget, frame: int | None) -> None:
+    if not data:
+        raise BadImageError(f"{budget.name} is empty.")
+    register_plugins()
+    check_structure(data, budget, frame)
+
+
+def _open(data: bytes, budget: Budget) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(data), formats=[one for one in READ if one in Image.OPEN])
     except UnidentifiedImageError:
-        raise BadImageError(_unknown(data, name)) from None
+        raise BadImageError(unreadable(data, budget.name, [one for one in READ if one != "MPO"])) from None
     except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS if you trust it.") from None
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageTooLargeError(
-            f"{name} claims {width}x{height} = {width * height:,} pixels, more than {max_pixels:,}. If that is meant, "
-            "raise max_pixels=... (`--max-pixels`)."
-        )
+        raise ImageTooLargeError(f"{budget.name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS if you trust it.") from None
+    budget.check_size(image.size)
+    check_opened(image.info, budget)
     return image
 
 
-def _unknown(data: bytes, name: str) -> str:
-    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
-        return f"{name} is HEIC. Install edsr-client with its extra [heif] to read it."
-    known = ", ".join(one for one in READ if one != "MPO")
-    return f"{name} is not a picture of a known format, or is damaged. Known: {known}."
-
-
-def _decode(image: Image.Image, data: bytes, name: str, max_pixels: int, frame: int | None) -> Picture:
+def _decode(image: Image.Image, data: bytes, budget: Budget, frame: int | None, found: list[str]) -> Picture:
+    name = budget.name
     count = int(getattr(image, "n_frames", 1))
     if image.format == "TIFF" and frame is not None and 0 <= frame < count:  # pages have metadata of their own
         image.seek(frame)
     metadata, orientation, notes = read_metadata(image)
     chosen = _choose_frames(image, count, frame, name, notes)
-    if len(chosen) * image.width * image.height > FRAMES_FACTOR * max_pixels:
-        raise ImageTooLargeError(
-            f"{name} has {len(chosen)} frames of {image.width}x{image.height}, more than {FRAMES_FACTOR} times "
-            f"{max_pixels:,} pixels in all. If that is meant, raise max_pixels=... (`--max-pixels`)."
-        )
+    notes[:0] = found
+    budget.check_frames(len(chosen), image.size)
     frames, durations = [], []
     for index in chosen:
         if count > 1:
             image.seek(index)
+            budget.check_size(image.size)  # pages and parts have sizes of their own
         pixels, metadata = _pixels(image, data, metadata, name, notes)
         durations.append(float(image.info.get("duration") or 0))  # WebP knows it only now
-        if 0 in pixels.shape or pixels.shape[0] * pixels.shape[1] > max_pixels:
+        if 0 in pixels.shape or pixels.shape[0] * pixels.shape[1] > budget.max_pixels:
             raise ImageTooLargeError(f"{name}: frame {index} has another size than the file claims.")
         frames.append(np.ascontiguousarray(_turned(pixels, orientation)))
     animated = len(frames) > 1
