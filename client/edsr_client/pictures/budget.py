@@ -19,7 +19,7 @@ FRAME_OVERHEAD_BYTES = 4_096
 # Beside the pixels: profiles, texts, thumbnails, further pages.
 FILE_OVERHEAD_BYTES = 256_000_000
 # Of one directory of tags as Python objects. Real files have thousands of strips, not millions.
-TAGS_BYTES = 256_000_000
+TAGS_BYTES = 64_000_000
 # Pages of a TIFF file; Pillow compares each with all before.
 MAX_PAGES = 20_000
 # What libjpeg-turbo's own tools take for an attack, and how often all pixels may be gone over (usual are 10 times).

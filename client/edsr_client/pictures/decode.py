@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Formats that are read. Pillow knows more, some of which start other programs.
 READ = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "PPM")
+# Of these every frame is taken; of others that hold several pictures one.
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 # What a picture is converted to, by Pillow's mode.
 CONVERSIONS = {
     "1": "L",
@@ -110,16 +112,27 @@ def decode(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS, frame: 
             return _decode(image, data, budget, frame, notes)
 
 
-def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
-    """The pixels of a picture file's first frame, as it claims; without decoding it.
+def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS, frame: int | None = 0) -> int:
+    """The pixels of a picture file's frame, as it claims; without decoding it.
+
+    Args:
+        data, name, max_pixels: as for `decode`.
+        frame: of this one; None for all that `decode` would decode.
 
     Raises:
         BadImageError, ImageTooLargeError: as `decode`, as far as its header tells.
     """
     with _damage_is_bad_image(name):
         budget = Budget(name, max_pixels)
-        _check(data, budget, frame=0)
+        _check(data, budget, frame)
         with _open(data, budget) as image:
+            count = int(getattr(image, "n_frames", 1)) if frame != 0 else 1
+            if frame is None and image.format in ANIMATED:
+                budget.check_frames(count, image.size)
+                return count * int(image.width) * int(image.height)
+            if frame and frame < count and image.format not in ANIMATED:
+                image.seek(frame)
+                budget.check_size(image.size)
             return int(image.width) * int(image.height)
 
 
@@ -191,7 +204,7 @@ def _choose_frames(image: Image.Image, count: int, frame: int | None, name: str,
         if not 0 <= frame < count:
             raise BadImageError(f"{name} has no frame {frame}; it has {count}, counted from 0.")
         return [frame]
-    if count == 1 or image.format in ("GIF", "WEBP", "PNG", "AVIF"):
+    if count == 1 or image.format in ANIMATED:
         return range(count)
     if image.format == "TIFF":
         pages = main_pages(image)

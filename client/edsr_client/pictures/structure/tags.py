@@ -19,7 +19,7 @@ OBJECT_BYTES = {3: 36, 4: 40, 5: 320, 6: 36, 8: 36, 9: 40, 10: 320, 11: 32, 12: 
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 BELOW = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 # Of a directory, and of all together.
-MAX_ENTRIES, MAX_ENTRIES_OF_ALL = 65_535, 1_000_000
+MAX_ENTRIES, MAX_ENTRIES_OF_ALL = 65_535, 500_000
 # One number or a short list of it is all that is read of a tag.
 MOST_VALUES = 8
 # What tags may share before it counts: resolutions do.
