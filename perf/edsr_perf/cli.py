@@ -20,6 +20,7 @@ from .halo import HaloError, as_json, measure, smallest_good
 from .machine import machine
 from .roofline import cli as roofline
 from .tiled import measure_tiled
+from .torture import cli as torture
 
 HALOS_PX = (0, 2, 4, 6, 8, 9, 10, 11, 12, 14, 16, 20, 24, 28, 32)
 # The picture of seams: which photograph, how much of it, with which halos.
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     baselines.add_command(commands)
     roofline.add_command(commands)
     gpu.add_command(commands)
+    torture.add_command(commands)
     args = parser.parse_args(argv)
     return int(args.run(args))
 
