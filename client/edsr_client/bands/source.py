@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 
 from ..errors import BadImageError, MissingExtraError
 from ..pictures.alpha import Array
+from ..pictures.budget import Budget
 from ..pictures.decode import UNKNOWN_CHANNELS
 from ..pictures.metadata import ORIENTATION, Metadata, read_metadata
 from ..pictures.plugins import register_plugins
+from ..pictures.structure import check_structure
 from ..pictures.tiff_kinds import is_rgb_or_grey, main_pages, unknown_channels
 
 # Where the data of strips and tiles lie, and how many bytes of it.
@@ -22,6 +25,8 @@ KINDS = (
     "grey and RGB with 8 or 16 bits go in bands, with transparency or without. Convert it first (`vips icc_transform`, "
     "`magick`)."
 )
+# No file that is read in bands has more.
+MOST_PIXELS = 2**48
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
@@ -66,6 +71,8 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
     register_plugins()
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is decoded here
     try:
+        if not _is_sound(path, page):
+            return None
         with Image.open(path) as image:
             if image.format == "TIFF":
                 return _tiff_header(image, path, page)
@@ -81,6 +88,20 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
         return None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _is_sound(path: Path, page: int | None) -> bool:
+    """Whether Pillow may look at it: whoever decodes the others says what is wrong.
+
+    Raises:
+        OSError, ValueError: it cannot be mapped.
+        ImageTooLargeError: its tags, scans or tiles would take too much.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        check_structure(data, Budget(str(path), MOST_PIXELS), page)
+    return True
 
 
 def _tiff_header(image: Any, path: Path, page: int | None) -> Header:
