@@ -20,6 +20,8 @@ FRAME_OVERHEAD_BYTES = 4_096
 FILE_OVERHEAD_BYTES = 256_000_000
 # Of one directory of tags as Python objects. Real files have thousands of strips, not millions.
 TAGS_BYTES = 64_000_000
+# A text or a profile of a PNG file; Pillow has a limit of 64 MB for all texts together.
+MAX_UNPACKED_BYTES = 2**24
 # Pages of a TIFF file; Pillow compares each with all before.
 MAX_PAGES = 20_000
 # What libjpeg-turbo's own tools take for an attack, and how often all pixels may be gone over (usual are 10 times).

@@ -52,7 +52,7 @@ DEEP_WHITE = np.uint16(65_535)
 # What Pillow says of texts and profiles in PNG files that unpack to more than it allows.
 UNPACKED = ("Decompressed data too large", "Too much memory used in text chunks")
 TEXTS = (
-    "its texts or profile unpack to more than 1 MB each, or 64 MB in all. Remove them (`exiftool -all= FILE`), or "
+    "its texts or profile unpack to more than 16 MB each, or 64 MB in all. Remove them (`exiftool -all= FILE`), or "
     "convert the picture."
 )
 UNKNOWN_CHANNELS = "channels that the file does not name were dropped: {}"

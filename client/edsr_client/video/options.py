@@ -66,7 +66,7 @@ CONTAINERS = {
 }
 PIXEL_FORMATS = ("yuv420p", "yuv444p")
 # Frames of 8K have 33 million pixels; about six are under way at a time, upscaled ones of nine times as many.
-DEFAULT_MAX_PIXELS = 36_000_000
+DEFAULT_MAX_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)

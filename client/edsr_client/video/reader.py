@@ -76,11 +76,10 @@ def open_source(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Any:
         raise BadVideoError(f"Cannot read {path}: {error.strerror}.") from None
     except ValueError as error:  # a null character in the name
         raise BadVideoError(f"Cannot read {str(path)!r}: {error}.") from None
+    options = OPTIONS | {"max_pixels": str(max_pixels)}
     try:
         # The prefix keeps a name with a colon from being taken for an address.
-        container = av.open(
-            f"file:{path}", "r", options=OPTIONS | {"max_pixels": str(max_pixels)}, metadata_errors="replace"
-        )
+        container = av.open(f"file:{path}", "r", options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", "") or error
         raise BadVideoError(f"{path} is not a video, or one that is cut off at a vital place ({reason}).") from None

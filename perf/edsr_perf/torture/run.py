@@ -99,7 +99,11 @@ def _verdict(
     words = "; ".join(line["notes"])
     if source is None:
         return Verdict(name, ALONE, words=words)
-    found = differences(source, result_of(out / line["output"]), scale, tolerance)
+    try:
+        result = result_of(out / line["output"])
+    except Exception as error:  # by whatever library
+        return Verdict(name, DIFFERENT, source.by, words, [Difference("result", "readable", str(error)[:200])])
+    found = differences(source, result, scale, tolerance)
     return Verdict(name, DIFFERENT if found else SAME, source.by, words, found)
 
 
