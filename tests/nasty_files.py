@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from edsr_client.pictures.plugins import register_plugins
 from PIL import Image
 
 from tests.unit.picture_files import encoded, photo, png_chunk
@@ -22,6 +23,7 @@ HUGE = 2**31 - 1
 
 def nasty_files() -> Iterator[tuple[str, bytes]]:
     """(name, content) of each."""
+    register_plugins()
     yield from _gifs()
     yield from _pngs()
     yield from _jpegs()

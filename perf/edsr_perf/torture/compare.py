@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -80,11 +81,33 @@ def _metadata(source: Opinion, result: Opinion) -> Iterator[Difference]:
     if source.xmp and not result.xmp:
         yield Difference("XMP", "some", "none")
     lost = sorted(name for name in source.exif if name not in result.exif)
-    changed = sorted(name for name, value in source.exif.items() if name in result.exif and value != result.exif[name])
+    changed = sorted(
+        name for name, value in source.exif.items() if name in result.exif and not _is_equal(value, result.exif[name])
+    )
     if lost:
         yield Difference("EXIF", f"{len(source.exif)} fields", f"lost: {', '.join(lost[:5])}")
     for name in changed[:3]:
         yield Difference(name, source.exif[name][:60], result.exif[name][:60])
+
+
+def _is_equal(old: str, new: str) -> bool:
+    """Whether two values are the same; 10/1600 is 1/160, and a number that is none (0/0) may be any."""
+    if old == new:
+        return True
+    one, other = _numbers(old), _numbers(new)
+    return bool(one) and len(one) == len(other) and all(map(_is_near, one, other))
+
+
+def _is_near(one: float, other: float) -> bool:
+    return math.isnan(one) or math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-9)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        parts = [part.partition("/") for part in text.split()]
+        return [float(above) / float(below or 1) if float(below or 1) else math.nan for above, _, below in parts]
+    except ValueError:
+        return []
 
 
 def _pixels(at: int, old: Array, new: Array, scale: int, tolerance: Tolerance) -> list[Difference]:

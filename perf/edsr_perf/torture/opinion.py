@@ -99,6 +99,8 @@ def _by_vips(path: Path) -> Opinion | None:
         image = image.autorot()
     if image.interpretation in ("cmyk", "lab"):
         image = image.colourspace("srgb")
+    if loader.startswith("heif") and image.format == "ushort":  # 8 bits are taken of AVIF, as is documented
+        image = image.colourspace("b-w" if image.bands <= 2 else "srgb")
     if image.format not in ("uchar", "ushort"):
         return None
     pixels = np.ndarray(
@@ -183,15 +185,20 @@ def _turned(pixels: Array, orientation: int) -> Array:
 
 def _by_av(path: Path) -> Opinion | None:
     import av
+    from edsr_client.pictures.structure.isobmff import boxes_of
 
+    size = boxes_of(path.read_bytes()).largest if path.read_bytes()[4:8] == b"ftyp" else None
     with av.open(f"file:{path}") as container:
         stream = container.streams.video[0]
         if stream.codec_context.name in ("hevc", "av1") and len(container.streams.video) > 1:
             return None  # tiles of a grid
         decoded = []
         for frame in container.decode(stream):
-            wide = max(component.bits for component in frame.format.components) > 8
-            decoded.append((frame.to_ndarray(format="rgba64le" if wide else "rgba"), frame.duration, frame.time_base))
+            # Of AVIF and HEIC 8 bits are taken, as is documented.
+            pixels = frame.to_ndarray(format="rgba")
+            if size is not None and size[0] <= frame.width and size[1] <= frame.height:
+                pixels = pixels[: size[1], : size[0]]  # blocks of the codec reach further
+            decoded.append((pixels, frame.duration, frame.time_base))
             if len(decoded) > 500:
                 return None
     pixels = decoded[0][0]
