@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,9 +186,8 @@ def _turned(pixels: Array, orientation: int) -> Array:
 
 def _by_av(path: Path) -> Opinion | None:
     import av
-    from edsr_client.pictures.structure.isobmff import boxes_of
 
-    size = boxes_of(path.read_bytes()).largest if path.read_bytes()[4:8] == b"ftyp" else None
+    size = _clean_aperture(path.read_bytes())
     with av.open(f"file:{path}") as container:
         stream = container.streams.video[0]
         if stream.codec_context.name in ("hevc", "av1") and len(container.streams.video) > 1:
@@ -205,6 +205,15 @@ def _by_av(path: Path) -> Opinion | None:
     durations = tuple(float((length or 0) * base * 1000) for _, length, base in decoded) if len(decoded) > 1 else ()
     frames = {at: decoded[at][0] for at in seen(len(decoded))}
     return Opinion("FFmpeg", (pixels.shape[1], pixels.shape[0]), len(decoded), frames, durations)
+
+
+def _clean_aperture(data: bytes) -> tuple[int, int] | None:
+    """What of a HEIC's blocks is the picture (ISO/IEC 14496-12, 12.1.4.1)."""
+    at = data.find(b"clap")
+    if at < 0 or data[4:8] != b"ftyp":
+        return None
+    width, over_width, height, over_height = struct.unpack_from(">4I", data, at + 4)
+    return width // over_width, height // over_height
 
 
 def _by_opencv(path: Path) -> Opinion | None:
