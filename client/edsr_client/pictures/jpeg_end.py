@@ -11,8 +11,12 @@ import numpy as np
 from .structure.jpeg import jpeg_of
 
 END = b"\xff\xd9"
-# What a decoder takes for more of the picture, if it still waits for some. Two, for one might look like no difference.
-FILLERS = (bytes(range(1, 251, 7)) * 40, b"\x5a\xc3\x3c\x96\x0f" * 200)
+# What a decoder takes for more of the picture, if it still waits for some. Several, for the first bits of one may
+# happen to say "nothing follows". After the last part before a restart marker only the right marker lets it go on.
+FILLERS = tuple(
+    bytes([first]) + b"\x5a\xc3\x3c\x96\x0f" * 200 for first in (0x00, 0x24, 0x5A, 0x7D, 0x93, 0xB6, 0xD9, 0xFE)
+)
+RESTARTS = tuple(bytes([0xFF, 0xD0 + number]) for number in range(8))
 NOTE = "the JPEG file lacks its end marker; all pixels are there"
 
 
@@ -28,7 +32,8 @@ def with_end(data: bytes) -> tuple[bytes, list[str]]:
         return data, []
     try:
         expected = _digest(data + END)
-        if any(_digest(data + filler + END) != expected for filler in FILLERS):
+        more = [*FILLERS, *(restart + FILLERS[2] for restart in RESTARTS if found.has_restarts)]
+        if any(_digest(data + filler + END) != expected for filler in more):
             return data, []
     except (OSError, SyntaxError, ValueError):
         return data, []

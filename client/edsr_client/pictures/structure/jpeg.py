@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-SOI, EOI, SOS, APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+SOI, EOI, SOS, DRI, APP1 = 0xD8, 0xD9, 0xDA, 0xDD, 0xE1
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 # In entropy-coded data 0xFF is followed by 0, by a restart marker, or by padding: anything else is the next marker.
@@ -25,6 +25,7 @@ class Jpeg:
         is_progressive: whether coefficients come in several scans.
         scans: how many there are.
         is_ended: whether the end marker is there.
+        has_restarts: whether restart markers stand between its parts.
         exif: all EXIF segments in one, as decoders join them.
         missing: (component, coefficient) that no scan has brought in full precision.
     """
@@ -33,6 +34,7 @@ class Jpeg:
     is_progressive: bool = False
     scans: int = 0
     is_ended: bool = False
+    has_restarts: bool = False
     exif: bytes = b""
     missing: set[tuple[int, int]] = field(default_factory=set)
 
@@ -44,6 +46,8 @@ def jpeg_of(data: bytes | mmap.mmap) -> Jpeg:
     for marker, body in _segments(data):
         if marker == EOI:
             found.is_ended = True
+        elif marker == DRI:
+            found.has_restarts = True
         elif marker == APP1 and body[: len(EXIF_HEADER)] == EXIF_HEADER:
             exif.append(bytes(body[len(EXIF_HEADER) if exif else 0 :]))
         elif marker in FRAMES and len(body) >= 6:
