@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 from collections.abc import Callable
@@ -87,6 +88,7 @@ def _by_vips(path: Path) -> Opinion | None:
     os.environ.setdefault("VIPS_WARNING", "0")
     import pyvips
 
+    logging.getLogger("pyvips").setLevel(logging.CRITICAL)
     image = pyvips.Image.new_from_file(os.fspath(path), fail_on="none")
     count = int(image.get("n-pages")) if "n-pages" in image.get_fields() else 1
     loader = str(image.get("vips-loader")) if "vips-loader" in image.get_fields() else ""
@@ -129,8 +131,6 @@ def vips_metadata(image: Any) -> dict[str, Any]:
 
 
 def _by_tifffile(path: Path) -> Opinion | None:
-    import logging
-
     import tifffile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .apart import Apart
 from .compare import Difference, Tolerance, differences
 from .opinion import opinion_of
 from .results import result_of
@@ -81,8 +82,12 @@ def judge(folder: Path, names: list[str], out: Path, scale: int, tolerance: Tole
         line = json.loads(text)
         if "input" in line:
             lines[line["input"]] = line
-    for name in names:
-        yield _verdict(folder, name, lines.get(name), out, scale, tolerance)
+    with Apart() as apart:
+        for name in names:
+            line = lines.get(name)
+            yield apart.call(_verdict, folder, name, line, out, scale, tolerance) or Verdict(
+                name, ALONE, words="the second decoder died of it, or took too long"
+            )
 
 
 def _verdict(
@@ -101,7 +106,7 @@ def _verdict(
         return Verdict(name, ALONE, words=words)
     try:
         result = result_of(out / line["output"])
-    except Exception as error:  # by whatever library
+    except Exception as error:  # of whatever library
         return Verdict(name, DIFFERENT, source.by, words, [Difference("result", "readable", str(error)[:200])])
     found = differences(source, result, scale, tolerance)
     return Verdict(name, DIFFERENT if found else SAME, source.by, words, found)
