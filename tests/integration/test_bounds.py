@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import Run
 from edsr_client import AsyncUpscaler, MockTransport
 from edsr_client.batch import MANIFEST, BatchOptions, Outcome, Summary, decoding, run_batch
 from edsr_client.pictures.decode import decode
@@ -18,7 +20,7 @@ from edsr_serving import RunningServer
 from PIL import Image
 
 from tests.nasty_files import gif, nasty_files
-from tests.unit.picture_files import encoded, photo
+from tests.unit.picture_files import encoded, encoded_deep, photo
 
 # Decodes every file of a folder, and tells the peak of memory over what there was before it.
 PEAKS = """
@@ -242,3 +244,41 @@ def test_small_lying_files_in_a_folder_are_named_and_stop_no_other(
     assert (summary.made, summary.failed) == (1, 2)
     assert "20010x20010" in errors["far.gif"]
     assert "more than 1,056,000,000 bytes" in errors["sparse.tif"]
+
+
+def test_what_libraries_say_stands_beside_the_name_of_the_file(
+    embedded_server: RunningServer, nasty: Path, run: Run, tmp_path: Path
+) -> None:
+    url = embedded_server.options.http_url
+    single = run("edsr_client", "upscale", nasty / "counts.tif", "out.png", "--url", url)
+    assert single.returncode == 3
+    lines = single.stderr.splitlines()
+    assert lines[0].startswith("error: ")
+    assert any("Read error on strip 0" in line for line in lines)
+    assert all("counts.tif" in line for line in lines)
+
+    shutil.copy(nasty / "counts.tif", tmp_path / "counts.tif")
+    folder = run("edsr_client", "batch", tmp_path / "counts.tif", tmp_path / "out", "--url", url)
+    assert folder.returncode == 10
+    (line,) = [line for line in folder.stderr.splitlines() if "counts.tif" in line]
+    assert "Its decoder says: TIFFFillStrip" in line
+
+
+def test_pictures_of_the_largest_size_fit_the_limits_of_processes(tmp_path: Path) -> None:
+    """100 megapixels, grey; and 16 bits with transparency of fewer, which take most for each pixel."""
+    deep = np.zeros((2000, 2000, 4), np.uint16)
+    deep[::7, ::5, :3], deep[..., 3] = 40_000, 30_000
+    files = {
+        "a.png": (encoded(Image.new("L", (10_000, 10_000)), "PNG"), (10_000, 10_000)),
+        "b.png": (encoded_deep(deep, ".png"), (2000, 2000)),
+    }
+
+    async def work() -> None:
+        decoders = decoding.Decoders(1)
+        try:
+            for name, (data, size) in files.items():
+                assert (await decoders.decode(data, name, 100_000_000)).size == size
+        finally:
+            decoders.close()
+
+    asyncio.run(work())

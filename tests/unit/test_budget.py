@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from edsr_client import BadImageError, BadVideoError, ImageTooLargeError
-from edsr_client.bands.source import header_of
+from edsr_client.bands.source import Rows, header_of
 from edsr_client.files import read_file
 from edsr_client.pictures.budget import Budget, max_file_bytes
 from edsr_client.pictures.decode import decode, size_of
@@ -190,6 +190,18 @@ def test_scans_are_limited_by_the_pixels_they_go_over() -> None:
     large.check_scans(33, (1000, 1000))
     with pytest.raises(ImageTooLargeError, match="501 scans"):
         large.check_scans(501, (10, 10))
+
+
+def test_a_strip_that_cannot_be_unpacked_is_no_black_band(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.tile(photo(), (20, 4, 1)), compression="zlib", rowsperstrip=60)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page: Any = file.pages.first
+        offset = page.dataoffsets[3]
+    content[offset : offset + 40] = bytes(40)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(BadImageError, match="damaged"):
+        Rows(tmp_path / "a.tif").read(0, 480)
 
 
 def test_a_directory_that_leads_back_ends() -> None:

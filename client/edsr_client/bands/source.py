@@ -161,7 +161,7 @@ class Rows:
     def __init__(self, path: Path, page: int = 0, orientation: int = 1, unknown_channels: int = 0) -> None:
         vips = load_vips()
         self._path, self._error = path, vips.Error
-        options: dict[str, Any] = {"access": "sequential" if orientation == 1 else "random", "fail_on": "truncated"}
+        options: dict[str, Any] = {"access": "sequential" if orientation == 1 else "random", "fail_on": "error"}
         if page:
             options["page"] = page
         try:
