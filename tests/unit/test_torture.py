@@ -63,6 +63,15 @@ def test_size_frames_times_depth_mode_and_alpha_are_compared() -> None:
     assert named(opinion(photo(), photo(), **slow), opinion(*two, **fast)) == ["time of frame 1"]
 
 
+def test_equal_neighbours_may_be_one_frame() -> None:
+    first, second = photo(), photo()[::-1]
+    source = opinion(first, first, second, durations_ms=(100.0, 100.0, 50.0))
+    joined = opinion(larger(first), larger(second), durations_ms=(200.0, 50.0))
+    assert named(source, joined) == []
+    assert named(source, opinion(larger(first), larger(first), durations_ms=(200.0, 50.0))) == ["pixels of frame 2"]
+    assert named(source, opinion(larger(first), larger(second), durations_ms=(100.0, 50.0))) == ["frames"]
+
+
 def test_metadata_are_compared_as_values() -> None:
     before = opinion(photo(), exif={"Exposure": "10/1600", "Artist": "A ©", "Bias": "0/10"}, icc=b"x", xmp=True)
     same = opinion(larger(photo()), exif={"Exposure": "1/160", "Artist": "A ©", "Bias": "0/1"}, icc=b"x", xmp=True)

@@ -9,6 +9,9 @@ import numpy as np
 
 from .opinion import Opinion, seen, vips_metadata
 
+# Of short animations all frames are kept: fewer may stand for more.
+FRAMES_KEPT = 64
+
 
 def result_of(path: Path) -> Opinion:
     """What is in a PNG file, animated or not.
@@ -29,7 +32,7 @@ def result_of(path: Path) -> Opinion:
             for at in range(count):
                 image.seek(at)
                 durations.append(float(image.info.get("duration") or 0))
-                if at in seen(count):
+                if at in seen(count) or count <= FRAMES_KEPT:
                     frames[at] = np.asarray(image.convert("RGBA"))
             return Opinion("Pillow", size, count, frames, tuple(durations), **metadata)
     pixels = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
