@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.unit.picture_files import encoded, exif, photo, profile
 
-TIGHT = Tolerance(12, 3)
+TIGHT = Tolerance(12, 3, 0)
 
 
 def opinion(*frames: NDArray[Any], **more: Any) -> Opinion:

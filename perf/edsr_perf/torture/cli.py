@@ -19,7 +19,7 @@ from .run import DIFFERENT, LEFT_OUT, LOST, Verdict, as_json, as_markdown, files
 
 DIFFERENCES = 20
 # Repetition in the place of a network changes no average.
-EXACT = Tolerance(worst=12.0, mean=3.0)
+EXACT = Tolerance(worst=12.0, mean=3.0, detail=0.0)
 RESULTS, REPORT = "results", "report"
 
 

@@ -23,10 +23,15 @@ UNSAID_MS = 100.0
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far averages may differ, in levels of 255: the worst cell of the grid, and all in the mean."""
+    """How far averages may differ, in levels of 255: the worst cell of the grid, and all in the mean.
+
+    `detail` allows more where neighbours differ much, as in dithered pictures, whose average no network keeps: so many
+    levels of the worst cell, and an eighth of that in the mean, for each level by which they differ.
+    """
 
     worst: float = 32.0
     mean: float = 6.0
+    detail: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -131,17 +136,20 @@ def _numbers(text: str) -> list[float]:
 
 
 def _pixels(at: int, old: Array, new: Array, scale: int, tolerance: Tolerance) -> list[Difference]:
-    reduced = _cells(new, scale)
-    apart = np.abs(_cells(old, 1) - reduced)
+    apart = np.abs(_cells(old, 1) - _cells(new, scale))
     worst, mean = float(apart.max()), float(apart.mean())
+    more = tolerance.detail * _detail(old)
+    most, average = tolerance.worst + more, tolerance.mean + more / 8
     is_small = min(old.shape[:2]) < SMALL_PX
-    if mean <= tolerance.mean * (2 if is_small else 1) and (is_small or worst <= tolerance.worst):
+    if mean <= average * (2 if is_small else 1) and (is_small or worst <= most):
         return []
-    return [
-        Difference(
-            f"pixels of frame {at}", f"within {tolerance.worst:g}, {tolerance.mean:g}", f"{worst:.1f}, {mean:.1f}"
-        )
-    ]
+    return [Difference(f"pixels of frame {at}", f"within {most:.0f}, {average:.0f}", f"{worst:.1f}, {mean:.1f}")]
+
+
+def _detail(pixels: Array) -> float:
+    """By how many levels pixels differ from the mean of their neighbours."""
+    flat = _rgba(pixels)
+    return float(np.abs(flat - cv2.blur(flat, (3, 3))).mean())
 
 
 def _cells(pixels: Array, scale: int) -> Array:

@@ -209,9 +209,14 @@ def _by_av(path: Path) -> Opinion | None:
 
 def _clean_aperture(data: bytes) -> tuple[int, int] | None:
     """What of a HEIC's blocks is the picture (ISO/IEC 14496-12, 12.1.4.1)."""
-    at = data.find(b"clap")
-    if at < 0 or data[4:8] != b"ftyp":
+    from edsr_client.pictures.structure.isobmff import boxes_of
+
+    if data[4:8] != b"ftyp":
         return None
+    at = data.find(b"clap")
+    if at < 0:
+        sizes = set(boxes_of(data).sizes)
+        return sizes.pop() if len(sizes) == 1 else None
     width, over_width, height, over_height = struct.unpack_from(">4I", data, at + 4)
     return width // over_width, height // over_height
 

@@ -21,7 +21,10 @@ def result_of(path: Path) -> Opinion:
     """
     import cv2
     import pyvips
+    from edsr_client.pictures.plugins import register_plugins
     from PIL import Image
+
+    register_plugins()  # profiles of more than Pillow takes by itself
 
     metadata = vips_metadata(pyvips.Image.new_from_file(os.fspath(path)))
     with Image.open(path) as image:
