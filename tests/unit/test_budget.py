@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from edsr_client.video.reader import Reader
 from PIL import Image
 
 from tests.nasty_files import gif, ifd, overlapping, tiff
-from tests.unit.picture_files import encoded, photo, profile
+from tests.unit.picture_files import encoded, photo, png_chunk, profile
 
 SHORT, LONG = 3, 4
 
@@ -202,6 +203,17 @@ def test_a_strip_that_cannot_be_unpacked_is_no_black_band(tmp_path: Path) -> Non
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(BadImageError, match="damaged"):
         Rows(tmp_path / "a.tif").read(0, 480)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_transparent_level_of_grey_png_with_few_bits_is_that_of_its_pixels(bits: int) -> None:
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 8 // bits, 1, bits, 0, 0, 0, 0))
+    levels = sum(level << (8 - bits * (at + 1)) for at, level in enumerate(range(8 // bits)))
+    content = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"tRNS", struct.pack(">H", 0 if bits == 8 else 1))
+    content += png_chunk(b"IDAT", zlib.compress(bytes([0, levels]))) + png_chunk(b"IEND", b"")
+    grey = decode(content, "a.png").frames[0]
+    clear = 0 if bits == 8 else 1
+    assert [int(alpha) for alpha in grey[0, :, 1]] == [0 if at == clear else 255 for at in range(8 // bits)]
 
 
 def test_a_directory_that_leads_back_ends() -> None:

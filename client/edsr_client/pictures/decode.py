@@ -229,6 +229,9 @@ def _pixels(image: Image.Image, data: bytes, metadata: Metadata, name: str, note
         notes.append(f"{image.mode} was converted to sRGB")
         return np.asarray(_to_srgb(image, metadata, notes)), replace(metadata, icc=None)
     image.load()
+    clear = image.info.get("transparency")
+    if image.format == "PNG" and image.mode == "L" and isinstance(clear, int) and data[24] in (2, 4):
+        image.info["transparency"] = clear * 255 // (2 ** data[24] - 1)  # Pillow stretches the pixels, and not this
     table = WITH_TRANSPARENCY if "transparency" in image.info else CONVERSIONS
     mode = table.get(image.mode, image.mode)
     if mode not in ("L", "LA", "RGB", "RGBA"):

@@ -72,7 +72,9 @@ def _decoders(head: bytes) -> list[Callable[[Path], Opinion | None]]:
         return [_by_av]
     if head[4:8] == b"ftyp":
         return [_by_vips, _by_av]
-    if head[:2] in (b"BM", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"):
+    if head[:2] == b"BM":
+        return [_by_av, _by_opencv]
+    if head[:2] in (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"):
         return [_by_opencv]
     return [_by_vips, _by_opencv]
 
