@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from . import files
 from .addresses import addresses
 from .bands.plan import When, wanted
-from .bands.source import Header, header_of
+from .bands.source import Header, header_of, refusal
 from .errors import EdsrError
 from .files import FileResult, Finishing
 from .many import in_order
@@ -446,6 +446,8 @@ class AsyncUpscaler:
         format_ = files.check_target(source, target, finishing)
         if not wanted(when, header.kind, header.size[0] * header.size[1], format_):
             return None
+        if when == "auto" and (await asyncio.to_thread(refusal, source, header)) != "":
+            return None  # in one piece, if it is not too large for that
         return target, header, format_
 
     async def _convert(

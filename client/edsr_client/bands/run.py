@@ -18,7 +18,7 @@ from ..files import FileResult, Finishing
 from ..many import in_order
 from ..pictures.alpha import Array
 from ..pictures.formats import Format
-from ..pictures.metadata import Metadata, corrected
+from ..pictures.metadata import Metadata, corrected, with_profile
 from ..pictures.resample import final_size
 from .plan import Band, Bands, bands_for, check_pixels
 from .source import Header, Rows, check_header
@@ -77,7 +77,7 @@ async def upscale_in_bands(
             "interlaced" if header.kind == "PNG" else "progressive",
             header.whole_bytes / 1e9,
         )
-    rows = await asyncio.to_thread(Rows, source, frame or 0, header.orientation, header.unknown_channels)
+    rows = await asyncio.to_thread(Rows, source, header.page, header.orientation, header.tiff)
     model = await upscaler.model_info()
     low = (rows.width, rows.height)
     size = final_size(low, model.scale, finishing.scale, finishing.max_side)
@@ -102,6 +102,8 @@ async def upscale_in_bands(
         if store.kept:
             notes.append(f"went on with {len(store.kept)} of {len(plan)} bands of an interrupted run")
         metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
+        metadata, lost = with_profile(metadata, rows.channels < 3)
+        notes += lost
         layout = Layout((low[0] * model.scale, low[1] * model.scale), rows.channels, rows.dtype.itemsize)
         heights = [(store.path(band.index), (band.keep_bottom - band.keep_top) * model.scale) for band in plan]
         logger.info("%s: writing %s", source.name, target)

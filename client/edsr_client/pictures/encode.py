@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import OutputError
 from .alpha import Array, on_or_off
+from .cms import to_srgb
 from .decode import Picture
 from .deep_png import encode_deep_png
 from .depth import to_8_bits
@@ -90,6 +91,8 @@ def save_options(metadata: Metadata, format_: Format) -> dict[str, Any]:
         options["pnginfo"] = PngInfo()
         for keyword, text in metadata.text:
             options["pnginfo"].add_text(keyword, text)
+        for name, content in metadata.colour.chunks if metadata.colour else ():
+            options["pnginfo"].add(name, content)
         if metadata.xmp:
             options["pnginfo"].add_itxt(XMP_KEYWORD, metadata.xmp.decode("utf-8", "replace"))
     elif metadata.xmp:
@@ -100,7 +103,8 @@ def save_options(metadata: Metadata, format_: Format) -> dict[str, Any]:
 def _fitting_frames(picture: Picture, format_: Format) -> tuple[list[Array], list[str]]:
     frames, notes = list(picture.frames), []
     if frames[0].dtype == np.uint16 and (not format_.deep or len(frames) > 1):
-        notes.append(f"16 bits per channel became 8 in {format_.name.upper()}; PNG and TIFF keep them")
+        keepers = "single pictures in PNG and TIFF" if len(frames) > 1 else "PNG and TIFF"
+        notes.append(f"16 bits per channel became 8 in {format_.name.upper()}; {keepers} keep them")
         frames = [to_8_bits(frame) for frame in frames]
     if not format_.half_alpha and any(_has_half_alpha(frame) for frame in frames):
         notes.append(f"{format_.name.upper()} knows opaque and empty only: what is half transparent became the nearer")
@@ -109,7 +113,19 @@ def _fitting_frames(picture: Picture, format_: Format) -> tuple[list[Array], lis
         frames = [_without_alpha(frame) for frame in frames]
     if not format_.grey:
         frames = [_as_rgb(frame) for frame in frames]
+    if not format_.icc:
+        frames = _in_srgb(frames, picture.metadata, format_, notes)
     return frames, notes
+
+
+def _in_srgb(frames: list[Array], metadata: Metadata, format_: Format, notes: list[str]) -> list[Array]:
+    """Frames whose colours a file says otherwise than by a profile, for formats that can hold neither."""
+    colour = None if metadata.icc else metadata.colour
+    icc = colour.icc(grey=frames[0].ndim == 2 or frames[0].shape[2] < 3) if colour else None
+    if colour is None or icc is None:
+        return frames
+    notes.append(f"{format_.name.upper()} cannot hold {colour.words}: the colours were converted to sRGB")
+    return [to_srgb(frame, icc) for frame in frames]
 
 
 def _fitting_metadata(metadata: Metadata, frame: Array, format_: Format, notes: list[str]) -> Metadata:
@@ -121,6 +137,13 @@ def _fitting_metadata(metadata: Metadata, frame: Array, format_: Format, notes: 
     if icc and metadata.icc_space != space:
         notes.append(f"the ICC profile is for {metadata.icc_space}, the pixels in {name} are {space}: it was dropped")
         icc = None
+    colour = metadata.colour
+    if colour is not None and not (format_.name == "png" and colour.chunks):
+        if not colour.is_clear:
+            notes.append(f"{name} cannot hold {colour.words}: dropped")
+        elif format_.icc and not metadata.icc:
+            icc = colour.icc(grey=space == "GRAY")
+        colour = None
     fits = len(metadata.comment or b"") <= format_.max_comment_bytes
     lost = [
         label
@@ -142,6 +165,7 @@ def _fitting_metadata(metadata: Metadata, frame: Array, format_: Format, notes: 
         metadata.dpi,
         metadata.text if format_.text else (),
         metadata.comment if fits else None,
+        colour,
     )
 
 

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .colour import Colour
 from .place import PLACE_TAGS, corrected_place
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Metadata:
         dpi: pixels per inch (x, y).
         text: PNG's (keyword, text); with its language where Pillow has one, as `iTXt`.
         comment: JPEG's or GIF's.
+        colour: what the file says of its colours outside of a profile.
     """
 
     exif: bytes | None = None
@@ -53,6 +55,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     text: tuple[tuple[str, str], ...] = ()
     comment: bytes | None = None
+    colour: Colour | None = None
 
     @property
     def icc_space(self) -> str:
@@ -101,6 +104,15 @@ def corrected(metadata: Metadata, old_size: tuple[int, int], new_size: tuple[int
     return replace(
         metadata, exif=_corrected_exif(metadata.exif, new_size, factors), xmp=_corrected_xmp(metadata.xmp), dpi=dpi
     )
+
+
+def with_profile(metadata: Metadata, grey: bool) -> tuple[Metadata, list[str]]:
+    """What a file says of its colours outside of a profile, as a profile; and notes on what cannot be said so."""
+    colour = metadata.colour
+    if colour is None or metadata.icc:
+        return replace(metadata, colour=None), []
+    notes = [] if colour.is_clear else [f"{colour.words} cannot be kept in bands: dropped"]
+    return replace(metadata, icc=colour.icc(grey), colour=None), notes
 
 
 def _text(image: PillowImage, without_decoding: bool) -> tuple[tuple[str, str], ...]:

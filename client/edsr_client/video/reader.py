@@ -251,7 +251,7 @@ class Reader:
         notes = []
         if max(component.bits for component in format_.components) > 8:
             notes.append("the video has more than 8 bits a colour; the network works on 8, and the result has 8")
-        if any(component.is_alpha for component in format_.components):
+        if any(component.is_alpha for component in format_.components) or _has_alpha_beside(stream):
             notes.append("the video has transparency, which is dropped")
         if frame.interlaced_frame:
             notes.append("the video is interlaced and upscaled as it is, combs included; deinterlace it before")
@@ -292,6 +292,11 @@ def _limit_frames(context: Any, path: Path, max_pixels: int) -> None:
 
 def _known(value: int, other: int, unspecified: int = colour.UNSPECIFIED) -> int:
     return int(other) if value == unspecified else int(value)
+
+
+def _has_alpha_beside(stream: Any) -> bool:
+    """Whether WebM or Matroska has alpha as a stream of its own, which decoders of VP8 and VP9 leave alone."""
+    return any(key.lower() == "alpha_mode" and value != "0" for key, value in stream.metadata.items())
 
 
 def _display_matrix(frame: Any) -> tuple[int, ...]:
