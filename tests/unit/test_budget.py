@@ -106,13 +106,13 @@ def test_avif_over_the_limits_says_its_size() -> None:
 @pytest.mark.parametrize(
     ("pixels", "options", "words"),
     [
-        (np.zeros((8, 8, 3), np.float16), {"photometric": "rgb"}, "RGB, 16 bits floating point"),
+        (np.zeros((8, 8, 3), np.float16), {"photometric": "rgb"}, "floating-point 16-bit RGB TIFF"),
         (
             np.zeros((8, 8, 5), np.uint8),
             {"photometric": "separated", "extrasamples": [2]},
             "CMYK and 1 further",
         ),
-        (np.zeros((8, 8, 3), np.float64), {"photometric": "rgb"}, "RGB, 64 bits floating point"),
+        (np.zeros((8, 8, 3), np.float64), {"photometric": "rgb"}, "floating-point 64-bit RGB TIFF"),
     ],
 )
 def test_tiffs_that_cannot_be_read_are_named_as_what_they_are(
