@@ -107,11 +107,6 @@ def test_avif_over_the_limits_says_its_size() -> None:
     ("pixels", "options", "words"),
     [
         (np.zeros((8, 8, 3), np.float16), {"photometric": "rgb"}, "floating-point 16-bit RGB TIFF"),
-        (
-            np.zeros((8, 8, 5), np.uint8),
-            {"photometric": "separated", "extrasamples": [2]},
-            "CMYK and 1 further",
-        ),
         (np.zeros((8, 8, 3), np.float64), {"photometric": "rgb"}, "floating-point 64-bit RGB TIFF"),
     ],
 )
