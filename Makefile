@@ -46,7 +46,7 @@ override need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMD
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo perf perf-compare gpus plan sizing engines verify
-.PHONY: perf-baselines roofline perf-gpu int8-layers scaling
+.PHONY: torture perf-baselines roofline perf-gpu int8-layers scaling
 # What others depend on, not for users.
 .PHONY : known-gpu
 .PHONY: serve start stop status image engines-container up down clean
@@ -112,6 +112,10 @@ perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL=); fails where t
 
 fuzz: setup ## Search for pictures and requests that break the client, for FUZZ_SECONDS (300)
 	@EDSR_FUZZ_SECONDS="$$FUZZ_SECONDS" $(pytest) tests/fuzz --timeout 0
+
+torture: onnx ## A folder of any files through `edsr batch`, against a second decoder (DIR= URL= OUT=)
+	$(if $(DIR),,$(error Name a folder: make torture DIR=folder))@$(PY) -m edsr_perf torture "$(DIR)" \
+		$(addprefix --url ,$(URL)) $(if $(OUT),--out "$(OUT)") $(addprefix --model ,$(MODEL)) $(OPTIONS)
 
 perf: onnx ## Load-test with perf_analyzer (SCENARIO=quick|full|tail URL= MODEL= PRECISION=)
 	@$(models) $(PY) -m edsr_perf run $${SCENARIO:+--scenario "$$SCENARIO"} $${URL:+--url "$$URL"} \

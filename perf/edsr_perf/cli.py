@@ -24,6 +24,7 @@ from .publishing import add_options, target, where
 from .roofline import cli as roofline
 from .sections import read_results, sidecar_network, write_json
 from .tiled import measure_tiled
+from .torture import cli as torture
 
 HALOS_PX = (0, 2, 4, 6, 8, 9, 10, 11, 12, 14, 16, 20, 24, 28, 32)
 # The picture of seams: which photograph, how much of it, with which halos.
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     baselines.add_command(commands)
     roofline.add_command(commands)
     gpu.add_command(commands)
+    torture.add_command(commands)
     args = parser.parse_args(argv)
     try:
         return int(args.run(args))
