@@ -340,7 +340,7 @@ class AsyncUpscaler:
             return await upscale_in_bands(
                 self, source, target, header, format_, finishing, progress=progress, **options
             )
-        data = await asyncio.to_thread(files.read_file, src)
+        data = await asyncio.to_thread(files.read_file, src, max_pixels)
         picture = await asyncio.to_thread(decode, data, str(src), max_pixels, frame)
         model = await self._servers.model()
         target = folder
@@ -438,8 +438,29 @@ class AsyncUpscaler:
             BadImageError, OutputError, ServerError: as `upscale_file`.
         """
         check_tiling(tile, halo, border)
-        finishing, started = finishing or Finishing(), time.monotonic()
+        started = time.monotonic()
         picture = await asyncio.to_thread(decode, data, name, max_pixels, frame)
+        options: dict[str, Any] = {"finishing": finishing, "tile": tile, "halo": halo, "border": border}
+        content, result = await self.upscale_decoded(picture, progress=progress, **options)
+        return content, replace(result, seconds=round(time.monotonic() - started, 3))
+
+    async def upscale_decoded(
+        self,
+        picture: Picture,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        border: Border | Margins | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[bytes, FileResult]:
+        """Upscale a decoded picture into the content of a picture file: the second half of `upscale_bytes`.
+
+        Args, Raises:
+            as `upscale_bytes`.
+        """
+        check_tiling(tile, halo, border)
+        finishing, started = finishing or Finishing(), time.monotonic()
         format_ = format_named(finishing.format or ("webp" if picture.is_animation else "png"))
         content, result = await self._convert(picture, format_, finishing, tile, halo, border, progress)
         return content, replace(result, seconds=round(time.monotonic() - started, 3))
@@ -538,7 +559,7 @@ class AsyncUpscaler:
                 url for (url, now), (_, before) in zip(self._servers.answers, answers, strict=True) if now > before
             ],
             seconds=0.0,
-            notes=[*picture.notes, *notes],
+            notes=list(dict.fromkeys([*picture.notes, *notes])),
         )
 
     async def _upscale_planes(

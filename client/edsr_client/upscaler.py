@@ -219,6 +219,23 @@ class Upscaler:
             )
         )
 
+    def upscale_decoded(
+        self,
+        picture: Picture,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        border: Border | Margins | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[bytes, FileResult]:
+        """See AsyncUpscaler.upscale_decoded."""
+        return self._thread.run(
+            self._async.upscale_decoded(
+                picture, finishing=finishing, tile=tile, halo=halo, border=border, progress=progress
+            )
+        )
+
     def upscale_many(
         self,
         images: Iterable[Array],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .variants import AUTO, ENGINE_PRECISIONS, RTX, Variant, cpu_precision, spelled
+
 LOOPBACK = "127.0.0.1"
-# Of engines; a CPU has precisions of its own, see cpu.py.
-GPU_PRECISIONS = ("auto", "fp16", "fp32")
+GPU_PRECISIONS = (AUTO, *ENGINE_PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class ServerOptions:
         address: address to listen on.
         http_port, grpc_port, metrics_port: TCP ports.
         gpu: card whose engines to serve, "a10g"; "" serves on the CPU.
-        precision: of the inference, "auto", "bf16" or "f32" on the CPU; on a GPU that of the engine, "auto" for fp16.
+        precision: of the inference, "auto", "int8", "bf16" or "f32" on the CPU; on a GPU that of the engine, "auto" for
+            fp16, and fp16, fp32 and int8. "f32" and "fp32" mean the same everywhere.
         ready_timeout_s: how long the models may take to load.
     """
 
@@ -36,12 +39,16 @@ class ServerOptions:
     precision: str = "auto"
     ready_timeout_s: float = 120.0
 
+    def __post_init__(self) -> None:
+        name = spelled if self.gpu else cpu_precision
+        object.__setattr__(self, "precision", name(self.precision))
+
     @property
     def variant(self) -> str:
         """Name of the GPU configuration and engine, "a10g-rtx" or "a10g-fp32-rtx"; "" on the CPU."""
         if not self.gpu:
             return ""
-        return self.gpu + ("" if self.precision in ("auto", "fp16") else f"-{self.precision}") + "-rtx"
+        return Variant(self.gpu, self.precision, RTX).name
 
     @property
     def ports(self) -> dict[str, int]:
@@ -73,11 +80,19 @@ class ServerOptions:
         return replace(self, http_port=http, grpc_port=grpc, metrics_port=metrics)
 
 
-def command(binary: Path, options: ServerOptions, repository: Path, backends: Path, shm_prefix: str) -> list[str]:
+def command(
+    binary: Path,
+    options: ServerOptions,
+    repository: Path,
+    backends: Path,
+    shm_prefix: str,
+    restrictions: Sequence[str] = (),
+) -> list[str]:
     """The tritonserver command line.
 
     Models are loaded once, at the start (`none`): a server that takes load requests lets its callers run code.
     `shm_prefix` keeps two servers on one machine from sharing the names of the Python backend's shared memory.
+    `restrictions` are those of keys.py.
     """
     return [
         str(binary),
@@ -92,4 +107,8 @@ def command(binary: Path, options: ServerOptions, repository: Path, backends: Pa
         f"--grpc-port={options.grpc_port}",
         f"--metrics-address={options.address}",
         f"--metrics-port={options.metrics_port}",
+        # Both may be switched on by the environment, and know no restrictions.
+        "--allow-sagemaker=false",
+        "--allow-vertex-ai=false",
+        *restrictions,
     ]

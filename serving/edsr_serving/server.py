@@ -18,7 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
-from . import repository, speed
+from . import keys, repository, speed
 from .cpu import PRECISIONS, inference_precision, processor_has_int8, usable_cpus
 from .errors import (
     AlreadyRunningError,
@@ -106,9 +106,11 @@ def start(
         repository.lay_out_view(parameters, options.run_dir / VIEW)
         log = options.run_dir / LOG_FILE
         shm_prefix = f"edsr-{os.getpid()}-{options.http_port}-"
+        key = keys.new_key()
+        keys.publish(key, options, shm_prefix)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command(installation.binary, options, Path(VIEW), Path(BACKENDS), shm_prefix),
+                command(installation.binary, options, Path(VIEW), Path(BACKENDS), shm_prefix, keys.restrictions(key)),
                 # Paths relative to here: Triton starts the stub by a shell command in which a blank ends a path.
                 cwd=options.run_dir,
                 stdout=output,
@@ -125,6 +127,7 @@ def start(
     server = RunningServer(process, options, names, log, shm_prefix, stubs, lock)
     try:
         _wait_until_ready(server)
+        keys.hide(process.pid, key)
     except BaseException:
         server.stop()
         raise

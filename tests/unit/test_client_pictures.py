@@ -674,7 +674,7 @@ def test_a_missing_file_and_a_folder_are_bad_images(tmp_path: Path) -> None:
     with Upscaler(transport=MockTransport()) as upscaler:
         with pytest.raises(BadImageError, match="No such file"):
             upscaler.upscale_file(tmp_path / "none.png")
-        with pytest.raises(BadImageError, match="directory"):
+        with pytest.raises(BadImageError, match="is a folder"):
             upscaler.upscale_file(tmp_path)
         with pytest.raises(BadImageError, match="null"):
             upscaler.upscale_file("a\0b")

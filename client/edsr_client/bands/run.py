@@ -18,6 +18,7 @@ from ..errors import BadImageError, OutputError
 from ..files import FileResult, Finishing
 from ..many import in_order
 from ..pictures.alpha import Array
+from ..pictures.fitting import fitting_metadata
 from ..pictures.formats import Format
 from ..pictures.metadata import Metadata, corrected, with_profile
 from ..pictures.resample import final_size
@@ -85,6 +86,11 @@ async def upscale_in_bands(
     low = (rows.width, rows.height)
     size = final_size(low, model.scale, finishing.scale, finishing.max_side)
     notes = [*header.notes, *_check_fits(rows, size, format_)]
+    metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
+    metadata, lost = with_profile(metadata, rows.channels < 3)
+    notes += lost
+    space = "GRAY" if rows.channels <= 2 else "RGB"
+    metadata = fitting_metadata(metadata, space, format_, notes, in_bands=True)
     halo_px = _halo_px(rows, model, halo)
     tile_rows = _tile_rows(tile, model.tile)
     plan = bands_for(rows.height, rows.row_bytes, model.scale, halo_px, tile_rows)
@@ -105,9 +111,6 @@ async def upscale_in_bands(
         await run.work()
         if store.kept:
             notes.append(f"went on with {len(store.kept)} of {len(plan)} bands of an interrupted run")
-        metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
-        metadata, lost = with_profile(metadata, rows.channels < 3)
-        notes += lost
         layout = Layout((low[0] * model.scale, low[1] * model.scale), rows.channels, rows.dtype.itemsize)
         heights = [(store.path(band.index), (band.keep_bottom - band.keep_top) * model.scale) for band in plan]
         logger.info("%s: writing %s", source.name, target)
@@ -130,7 +133,7 @@ async def upscale_in_bands(
         model=model.name,
         servers=list(upscaler.urls),
         seconds=round(time.monotonic() - started, 3),
-        notes=[*notes, *files.misnamed(target, format_)],
+        notes=list(dict.fromkeys([*notes, *files.misnamed(target, format_)])),
     )
 
 

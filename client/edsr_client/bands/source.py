@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import mmap
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 
 from ..errors import BadImageError, MissingExtraError
 from ..pictures.alpha import Array
+from ..pictures.budget import Budget
 from ..pictures.colour_read import described
 from ..pictures.decode import UNKNOWN_CHANNELS
 from ..pictures.metadata import Metadata, read_metadata
 from ..pictures.plugins import register_plugins
+from ..pictures.structure import check_structure
 from ..pictures.tiff_kinds import GREYS, RGB, ZSTD, Kind
 from ..pictures.tiff_pages import STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES
 from ..pictures.tiff_read import choose_page, retold
@@ -26,6 +29,8 @@ KINDS = (
 )
 # Compressions of TIFF that not every libvips knows: it would read nothing but zeros, and not say so.
 OPTIONAL_CODECS = {ZSTD: "zstd"}
+# No file that is read in bands has more.
+MOST_PIXELS = 2**48
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
@@ -70,14 +75,15 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
     register_plugins()
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is decoded here
     try:
+        if not _is_sound(path, page):
+            return None
         if (header := _tiff_header(path, page)) is not None:
             return header
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(path) as image:
             if image.format not in ("PNG", "JPEG", "MPO"):
                 return Header(image.format or "", image.size)
-            metadata, orientation, notes = read_metadata(image, without_decoding=True)
-            with path.open("rb") as file:
-                metadata = described(file, image.format, metadata, str(path), notes)
+            metadata, orientation, notes = read_metadata(image, True, file)
+            metadata = described(file, image.format, metadata, str(path), notes)
             count = int(getattr(image, "n_frames", 1))
             if image.format == "MPO":
                 notes.append(f"the file holds {count} pictures; the main one was taken")
@@ -87,6 +93,20 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
         return None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _is_sound(path: Path, page: int | None) -> bool:
+    """Whether Pillow may look at it: whoever decodes the others says what is wrong.
+
+    Raises:
+        OSError, ValueError: it cannot be mapped.
+        ImageTooLargeError: its tags, scans or tiles would take too much.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        check_structure(data, Budget(str(path), MOST_PIXELS), page)
+    return True
 
 
 def _tiff_header(path: Path, frame: int | None) -> Header | None:
@@ -177,7 +197,7 @@ class Rows:
     def __init__(self, path: Path, page: int = 0, orientation: int = 1, tiff: Kind | None = None) -> None:
         vips = load_vips()
         self._path, self._error = path, vips.Error
-        options: dict[str, Any] = {"access": "sequential" if orientation == 1 else "random", "fail_on": "truncated"}
+        options: dict[str, Any] = {"access": "sequential" if orientation == 1 else "random", "fail_on": "error"}
         if page:
             options["page"] = page
         try:

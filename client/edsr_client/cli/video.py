@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
         tile=args.tile,
         halo=args.halo,
         border=args.border,
+        max_pixels=args.max_pixels,
     )
     with upscaler_of(args) as upscaler, FrameProgress(Path(args.src).name, args.quiet) as progress:
         try:

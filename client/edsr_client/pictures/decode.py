@@ -13,25 +13,28 @@ import numpy as np
 from ..errors import BadImageError, EdsrError, ImageTooLargeError
 from .alpha import Array
 from .boxes import bit_depth
+from .budget import DEFAULT_MAX_PIXELS as DEFAULT_MAX_PIXELS
+from .budget import Budget
 from .cms import cmyk_or_lab_to_srgb
 from .colour_read import described
 from .deep_png_read import deep_frames, is_deep_png, still
 from .deep_ppm import deep_ppm
 from .depth import full_range
+from .jpeg_end import with_end
+from .kinds import unreadable
 from .metadata import Metadata, read_metadata
 from .plugins import register_plugins
+from .structure import check_opened, check_structure
 from .tiff_kinds import CMYK
 from .tiff_read import Chosen, check_page, choose_page, pixels_of, retold
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# 100 megapixels become 900, 2.7 GB of RGB: more is rather an attack, or a mistake, than a wish.
-DEFAULT_MAX_PIXELS = 100_000_000
 # Formats that are read. Pillow knows more, some of which start other programs.
 READ = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "PPM")
-# Animations may hold this many times `max_pixels` over all frames.
-FRAMES_FACTOR = 10
+# Of these every frame is taken; of others that hold several pictures one.
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 # What a picture is converted to, by Pillow's mode.
 CONVERSIONS = {
     "1": "L",
@@ -44,7 +47,12 @@ CONVERSIONS = {
     "HSV": "RGB",
 }
 WITH_TRANSPARENCY = {"1": "LA", "L": "LA", "P": "RGBA", "RGB": "RGBA"}
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+# What Pillow says of texts and profiles in PNG files that unpack to more than it allows.
+UNPACKED = ("Decompressed data too large", "Too much memory used in text chunks")
+TEXTS = (
+    "its texts or profile unpack to more than 16 MB each, or 64 MB in all. Remove them (`exiftool -all= FILE`), or "
+    "convert the picture."
+)
 UNKNOWN_CHANNELS = "channels that the file does not name were dropped: {}"
 
 
@@ -86,40 +94,58 @@ def decode(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS, frame: 
     Args:
         data: the file's content.
         name: of the file, for messages.
-        max_pixels: a picture of more is refused before it is decoded.
+        max_pixels: a picture of more is refused before it is decoded; all frames of an animation may take what one
+            picture of that size takes with 16 bits and transparency.
         frame: take this one of an animation or of several pages, counted from 0.
 
     Raises:
         BadImageError: not a picture, damaged, truncated, or of a kind that cannot be kept (32 bits a channel).
-        ImageTooLargeError: more than `max_pixels`.
+        ImageTooLargeError: more than `max_pixels`, or it would take more memory or time than a picture of that size.
     """
-    if not data:
-        raise BadImageError(f"{name} is empty.")
-    register_plugins()
     with _damage_is_bad_image(name):
+        budget = Budget(name, max_pixels)
+        _check(data, budget, frame)
+        data, found = with_end(data)
         page = choose_page(io.BytesIO(data), frame)
         if page is not None:
             check_page(page, name, frame)
             if not page.is_for_pillow:
                 return _decode_page(page, data, name, max_pixels)
         with _open(data, name, max_pixels) as image:
-            return _decode(image, data, name, max_pixels, frame, page)
+            return _decode(image, data, budget, frame, page, found)
 
 
-def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
-    """The pixels of a picture file's first frame, as it claims; without decoding it.
+def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS, frame: int | None = 0) -> int:
+    """The pixels of a picture file's frame, as it claims; without decoding it.
+
+    Args:
+        data, name, max_pixels: as for `decode`.
+        frame: of this one; None for all that `decode` would decode.
 
     Raises:
         BadImageError, ImageTooLargeError: as `decode`, as far as its header tells.
     """
-    if not data:
-        raise BadImageError(f"{name} is empty.")
-    register_plugins()
     with _damage_is_bad_image(name):
-        page = choose_page(io.BytesIO(data), None)
+        budget = Budget(name, max_pixels)
+        _check(data, budget, frame)
+        page = choose_page(io.BytesIO(data), frame or None)
         file = None if page is None else retold(io.BytesIO(data), page.page)
         with _open(data, name, max_pixels, file) as image:
+            count = int(getattr(image, "n_frames", 1)) if frame != 0 else 1
+            if frame is None and image.format in ANIMATED:
+                budget.check_frames(count, image.size)
+                return count * int(image.width) * int(image.height)
+            if frame and frame < count and image.format not in (*ANIMATED, "TIFF"):
+                image.seek(frame)
+                budget.check_size(image.size)
             return int(image.width) * int(image.height)
+
+
+def _check(data: bytes, budget: Budget, frame: int | None) -> None:
+    if not data:
+        raise BadImageError(f"{budget.name} is empty.")
+    register_plugins()
+    check_structure(data, budget, frame)
 
 
 @contextlib.contextmanager
@@ -133,6 +159,8 @@ def _damage_is_bad_image(name: str) -> Iterator[None]:
         raise ImageTooLargeError(f"{name} needs more memory than there is.") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if reason.startswith(UNPACKED):
+            raise ImageTooLargeError(f"{name}: {TEXTS}") from None
         raise BadImageError(f"{name} is damaged or truncated: {reason}.") from error
 
 
@@ -143,23 +171,13 @@ def _open(data: bytes, name: str, max_pixels: int, file: BinaryIO | None = None)
     try:
         image = Image.open(file or io.BytesIO(data), formats=[one for one in READ if one in Image.OPEN])
     except UnidentifiedImageError:
-        raise BadImageError(_unknown(data, name)) from None
+        raise BadImageError(unreadable(data, name, [one for one in READ if one != "MPO"])) from None
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS if you trust it.") from None
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageTooLargeError(
-            f"{name} claims {width}x{height} = {width * height:,} pixels, more than {max_pixels:,}. If that is meant, "
-            "raise max_pixels=... (`--max-pixels`)."
-        )
+    budget = Budget(name, max_pixels)
+    budget.check_size(image.size)
+    check_opened(image.info, budget)
     return image
-
-
-def _unknown(data: bytes, name: str) -> str:
-    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
-        return f"{name} is HEIC. Install edsr-client with its extra [heif] to read it."
-    known = ", ".join(one for one in READ if one != "MPO")
-    return f"{name} is not a picture of a known format, or is damaged. Known: {known}."
 
 
 def _decode_page(page: Chosen, data: bytes, name: str, max_pixels: int) -> Picture:
@@ -184,28 +202,26 @@ def _notes_on(page: Chosen) -> list[str]:
 
 
 def _decode(
-    image: Image.Image, data: bytes, name: str, max_pixels: int, frame: int | None, page: Chosen | None
+    image: Image.Image, data: bytes, budget: Budget, frame: int | None, page: Chosen | None, found: list[str]
 ) -> Picture:
+    name, max_pixels = budget.name, budget.max_pixels
     count = int(getattr(image, "n_frames", 1))
     if page is not None:  # pages have metadata of their own
         frame = page.index
         image.seek(frame)
     if image.format == "PNG" and count > 1:  # Pillow goes through all frames for the texts, and loses the palette
         with _open(still(data), name, max_pixels) as first:
-            metadata, orientation, notes = read_metadata(first)
+            metadata, orientation, notes = read_metadata(first, file=io.BytesIO(data))
     else:
-        metadata, orientation, notes = read_metadata(image)
+        metadata, orientation, notes = read_metadata(image, file=io.BytesIO(data))
     if page is not None:
         notes += _notes_on(page)
     tags = page.page.tags if page is not None else None
     metadata = described(io.BytesIO(data), image.format or "", metadata, name, notes, tags)
     hidden = int(getattr(image, "default_image", False))  # what viewers show that know no animations
     chosen = _choose_frames(image, count - hidden, frame, name, notes)
-    if len(chosen) * image.width * image.height > FRAMES_FACTOR * max_pixels:
-        raise ImageTooLargeError(
-            f"{name} has {len(chosen)} frames of {image.width}x{image.height}, more than {FRAMES_FACTOR} times "
-            f"{max_pixels:,} pixels in all. If that is meant, raise max_pixels=... (`--max-pixels`)."
-        )
+    notes[:0] = found
+    budget.check_frames(len(chosen), image.size)
     frames, durations = [], []
     deep = enumerate(deep_frames(data)) if is_deep_png(data) else None
     for index in (number + hidden for number in chosen):
@@ -214,6 +230,7 @@ def _decode(
         else:
             if count > 1:
                 _go_to(image, index)
+                budget.check_size(image.size)  # pages and parts have sizes of their own
             pixels, metadata = _pixels(image, data, metadata, name, notes)
             duration = float(image.info.get("duration") or 0)  # WebP knows it only now
         durations.append(duration)
@@ -232,7 +249,7 @@ def _choose_frames(image: Image.Image, count: int, frame: int | None, name: str,
         if not 0 <= frame < count:
             raise BadImageError(f"{name} has no frame {frame}; it has {count}, counted from 0.")
         return [frame]
-    if count == 1 or image.format in ("GIF", "WEBP", "PNG", "AVIF"):
+    if count == 1 or image.format in ANIMATED:
         return range(count)
     notes.append(f"the file holds {count} pictures; the main one was taken")
     return [image.tell()]  # in HEIC any of them may be it
