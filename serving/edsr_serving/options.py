@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from .clients import FORWARDED_HEADERS
 
 LOOPBACK = "127.0.0.1"
 # Of engines; a CPU has precisions of its own, see cpu.py.
 GPU_PRECISIONS = ("auto", "fp16", "fp32")
+# Ours ends sooner, and can be told otherwise; Triton's also runs while nothing but idle connections is left.
+TRITONS_EXIT_TIMEOUT_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class ServerOptions:
         gpu: card whose engines to serve, "a10g"; "" serves on the CPU.
         precision: of the inference, "auto", "bf16" or "f32" on the CPU; on a GPU that of the engine, "auto" for fp16.
         ready_timeout_s: how long the models may take to load.
+        exit_timeout_s: how long requests in work may take when the server is stopped; those that take longer are lost.
     """
 
     repository: Path = Path("model_repository")
@@ -35,6 +41,7 @@ class ServerOptions:
     gpu: str = ""
     precision: str = "auto"
     ready_timeout_s: float = 120.0
+    exit_timeout_s: float = 60.0
 
     @property
     def variant(self) -> str:
@@ -73,8 +80,17 @@ class ServerOptions:
         return replace(self, http_port=http, grpc_port=grpc, metrics_port=metrics)
 
 
-def command(binary: Path, options: ServerOptions, repository: Path, backends: Path, shm_prefix: str) -> list[str]:
+def command(
+    binary: Path,
+    options: ServerOptions,
+    repository: Path,
+    backends: Path,
+    shm_prefix: str,
+    turns: Mapping[str, int] | None = None,
+) -> list[str]:
     """The tritonserver command line.
+
+    `turns`: resources that instances take while they compute, and how many there are of each.
 
     Models are loaded once, at the start (`none`): a server that takes load requests lets its callers run code.
     `shm_prefix` keeps two servers on one machine from sharing the names of the Python backend's shared memory.
@@ -86,6 +102,10 @@ def command(binary: Path, options: ServerOptions, repository: Path, backends: Pa
         "--model-control-mode=none",
         "--allow-gpu-metrics=false",
         f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+        f"--exit-timeout-secs={TRITONS_EXIT_TIMEOUT_S}",
+        f"--http-header-forward-pattern={FORWARDED_HEADERS}",
+        *(["--rate-limit=execution_count"] if turns else []),
+        *(f"--rate-limit-resource={name}:{count}" for name, count in (turns or {}).items()),
         f"--http-address={options.address}",
         f"--http-port={options.http_port}",
         f"--grpc-address={options.address}",

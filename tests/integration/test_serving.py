@@ -34,7 +34,8 @@ from edsr_serving import (
     start,
 )
 from edsr_serving.background import State, read
-from edsr_serving.server import is_tritonserver, stop, wait_for
+from edsr_serving.processes import is_tritonserver, wait_for
+from edsr_serving.server import stop
 
 Build = Callable[..., Path]
 
