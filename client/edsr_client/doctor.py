@@ -126,7 +126,7 @@ def _server_check(address: Address, name: str, version: str, first_ms: float) ->
 def _config_checks(url: str, config: dict[str, Any], info: ModelInfo) -> list[Check]:
     """What the configuration says that costs time, or keeps a client from doing it right."""
     found = []
-    if config.get("dynamic_batching") is not None and "dynamic_batching" in config:
+    if config.get("dynamic_batching") is not None and _instances(config) <= info.instances:
         found.append(
             (
                 "dynamic_batching is on: Triton's batcher can sleep 500 ms, and EDSR gains nothing from batches",
@@ -159,6 +159,11 @@ def _config_checks(url: str, config: dict[str, Any], info: ModelInfo) -> list[Ch
     return [Check(url, "configuration", WARN, message, advice) for message, advice in found] or [
         Check(url, "configuration", OK, f"tile {info.tile}, halo {info.best_halo_px} (exact {info.halo_px})")
     ]
+
+
+def _instances(config: dict[str, Any]) -> int:
+    """How many there are. Where more than compute at a time, Triton's batcher always has one to wake."""
+    return sum(int(group.get("count", 1)) for group in config.get("instance_group") or [])
 
 
 async def _speed_checks(transport: Transport, info: ModelInfo) -> AsyncIterator[Check]:

@@ -31,7 +31,7 @@ class ModelInfo:
         max_lr_pixels: largest request, N x H x W in LR pixels.
         max_shapes: a request must fit one of these (height, width).
         tile: the (height, width) of tiles that suit the server.
-        instances: requests that it works on at a time.
+        instances: requests that it works on at a time; there may be one more process, that they take turns.
         source, source_sha256: the graph the weights come from.
         precision: of the model file.
         inference_precision: what the server computes in; that of the file if it does not say.
@@ -82,7 +82,8 @@ class ModelInfo:
                 max_lr_pixels=_number(values, "max_lr_pixels"),
                 max_shapes=tuple(_shape(text) for text in values.get("max_shapes", "").split(",") if text),
                 tile=_shape(values["tile"]) if "tile" in values else None,
-                instances=max(1, sum(int(group.get("count", 1)) for group in config.get("instance_group") or [])),
+                instances=_number(values, "concurrency")
+                or max(1, sum(int(group.get("count", 1)) for group in config.get("instance_group") or [])),
                 source=values.get("source", ""),
                 source_sha256=values.get("source_sha256", ""),
                 precision=values.get("precision", ""),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .processes import SHARED_MEMORY
 
 if TYPE_CHECKING:
     from .repository import ServableModel
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
-# What a request and its answer take there for each LR pixel of a model of scale s: 3 and 3 s^2 bytes. A region grows in
-# steps and never shrinks; its own bookkeeping and the small messages take less than this.
+# A stub's region never shrinks, and grows by what an answer needs and at most one step more; messages are small.
+GROWTH_BYTES, MESSAGE_BYTES = 1 << 20, 1 << 17
+# Of each region, beside requests and answers.
 SLACK_BYTES = 4 << 20
 
 
@@ -29,12 +30,12 @@ def room_for(answer_bytes: int) -> str:
     """
     import c_python_backend_utils as stub  # type: ignore[import-not-found]
 
-    left = max(int(stub.shared_memory.free_memory()), free_bytes())
-    if answer_bytes + SLACK_BYTES <= left:
+    in_region, outside = int(stub.shared_memory.free_memory()), free_bytes() - GROWTH_BYTES
+    if answer_bytes + MESSAGE_BYTES <= max(in_region, outside):
         return ""
     return (
-        f"the answer of {answer_bytes / 2**20:.0f} MiB does not fit the server's shared memory (/dev/shm, "
-        f"{left / 2**20:.0f} MiB left); send smaller pictures or tiles"
+        f"the answer of {answer_bytes / 2**20:.1f} MiB does not fit the server's shared memory (/dev/shm is full); "
+        "send smaller pictures or tiles"
     )
 
 
@@ -43,8 +44,8 @@ def fitting_pixels(models: Sequence[ServableModel], room_bytes: int) -> dict[Ser
 
     Every instance of every model keeps a region as large as the largest request it has had.
     """
-    needs = {model: bytes_per_pixel(model) * model.instances * max_pixels(model) for model in models}
-    regions = sum(model.instances for model in models)
+    needs = {model: bytes_per_pixel(model) * model.processes * max_pixels(model) for model in models}
+    regions = sum(model.processes for model in models)
     total, room = sum(needs.values()), room_bytes - SLACK_BYTES * regions
     if total <= room:
         return {}
@@ -61,3 +62,20 @@ def bytes_per_pixel(model: ServableModel) -> int:
 def max_pixels(model: ServableModel) -> int:
     """The largest request of a model, in LR pixels; 0 if its configuration does not say."""
     return int(model.parameters.get("max_lr_pixels", 0))
+
+
+def check_shared_memory(models: Sequence[ServableModel]) -> tuple[dict[ServableModel, int], str]:
+    """(The largest requests that shared memory has room for, a warning); ({}, "") where all have room."""
+    room = free_bytes()
+    smaller = fitting_pixels(models, room)
+    if not smaller:
+        return {}, ""
+    need = sum(
+        bytes_per_pixel(each) * each.processes * max_pixels(each) + SLACK_BYTES * each.processes for each in models
+    )
+    limits = ", ".join(f"{model.name} {pixels:,} pixels" for model, pixels in smaller.items())
+    return smaller, (
+        f"Shared memory (/dev/shm) has {room / 2**20:,.0f} MiB left, and the largest requests and their answers need "
+        f"{need / 2**20:,.0f}. Requests are limited to what fits: {limits}. Larger pictures are sent in tiles. Give it "
+        f"more (`docker run --shm-size=...`, `mount -o remount,size=... /dev/shm`), or serve fewer models (MODEL=)."
+    )

@@ -18,6 +18,7 @@ from threading import Event
 from typing import IO
 
 from . import repository
+from .answers import check_shared_memory
 from .clients import HTTP_PORT, SERVED_MODELS
 from .cpu import PRECISIONS, inference_precision, processor_has_int8, usable_cpus
 from .errors import (
@@ -212,6 +213,9 @@ def cpu_parameters(
         raise InstallationError("openvino is not installed in this environment. Run `make setup`.") from None
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     int8 = processor_has_int8()
+    smaller, warning = check_shared_memory(models)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
     parameters = {}
     for model in models:
         quality = None
@@ -226,6 +230,7 @@ def cpu_parameters(
             "concurrency": str(model.instances),
             "inference_precision": inference_precision(precision, capabilities, int8, quality),
             "runtime": f"OpenVINO {openvino.__version__.split('-')[0]}",
+            **({"max_lr_pixels": str(smaller[model])} if model in smaller else {}),
         }
     return parameters
 
