@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from .heartbeat import read_beats
@@ -31,10 +32,16 @@ class Guard:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], beats: Path, options: ServerOptions, log: Path, shm_prefix: str
+        self,
+        process: subprocess.Popen[bytes],
+        beats: Path,
+        options: ServerOptions,
+        log: Path,
+        shm_prefix: str,
+        queues: Mapping[str, int],
     ) -> None:
         self._process, self._beats, self._options = process, beats, options
-        self._log, self._shm_prefix = log, shm_prefix
+        self._log, self._shm_prefix, self._queues = log, shm_prefix, queues
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self.ended = threading.Event()
@@ -43,7 +50,7 @@ class Guard:
     def begin(self) -> None:
         """Watch, now that the server is ready."""
         backends = backends_of(self._process.pid)
-        watch = Watch(self._process, backends, self._beats, self._options)
+        watch = Watch(self._process, backends, self._beats, self._options, self._queues)
         self._thread = threading.Thread(target=self._run, args=(watch,), name="guard", daemon=True)
         self._thread.start()
 
@@ -61,8 +68,8 @@ class Guard:
     def _run(self, watch: Watch) -> None:
         while not self._closed.wait(CHECK_S):
             self.reason = watch.trouble()
-            while watch.refusals:
-                self.say(watch.refusals.pop(0), "W")
+            while watch.notes:
+                self.say(watch.notes.pop(0), "W")
             if self.reason:
                 self.say(f"{self.reason}: ending the server", "E")
                 with contextlib.suppress(ProcessLookupError):

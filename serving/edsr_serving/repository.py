@@ -91,6 +91,11 @@ class ServableModel:
         return self.instances + self.is_queued
 
     @property
+    def queue_size(self) -> int:
+        """How many requests may wait, beside those that are computed and the next one; 0 for any number."""
+        return int(self.parameters.get("max_queue_size", DEFAULT_QUEUE_SIZE)) if self.is_queued else 0
+
+    @property
     def resource(self) -> str:
         """Name of what an instance takes while it computes; there are `instances` of it."""
         return f"turn-{self.name}"
@@ -180,8 +185,7 @@ def _with_queue(model: ServableModel) -> str:
     text = model.config_text
     if not model.is_queued:
         return text
-    size = int(model.parameters.get("max_queue_size", DEFAULT_QUEUE_SIZE))
-    queue = QUEUE.format(processes=model.processes, resource=model.resource, queue_size=size)
+    queue = QUEUE.format(processes=model.processes, resource=model.resource, queue_size=model.queue_size)
     return CPU_GROUP.sub(queue, text, count=1)
 
 

@@ -173,7 +173,8 @@ def _launch(
             preexec_fn=None if detached else _end_with_parent(),
         )
     stubs = sum(model.processes for model in models)
-    guard = Guard(process, beats, options, log, shm_prefix)
+    queues = {model.name: model.queue_size for model in models if model.queue_size}
+    guard = Guard(process, beats, options, log, shm_prefix, queues)
     return RunningServer(process, options, tuple(model.name for model in models), log, shm_prefix, stubs, lock, guard)
 
 

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
@@ -25,7 +25,7 @@ SILENT_S = 20.0  # a heartbeat comes five times a second
 STUCK_S = 60.0  # a request in work that uses no processor
 DEAF_S = 30.0  # no answer to the smallest question
 IGNORED_S = 20.0  # requests wait, and a backend with nothing to do takes none
-REJECTED = "the queue was full, or they waited longer than their clients wanted"
+REJECTED = "they waited longer than their clients wanted"
 METRIC = re.compile(
     r"^(nv_inference_pending_request_count|nv_inference_request_failure)\{([^}]*)\} ([0-9.eE+]+)$", re.M
 )
@@ -86,16 +86,26 @@ class Watch:
         backends: ids of its backend processes.
         beats: folder of their heartbeats.
         options: where it listens.
+        queues: how many requests may wait, by model.
+
+    Attributes:
+        notes: for the log, to be written and taken out by who asks.
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], backends: Sequence[int], beats: Path, options: ServerOptions
+        self,
+        process: subprocess.Popen[bytes],
+        backends: Sequence[int],
+        beats: Path,
+        options: ServerOptions,
+        queues: Mapping[str, int],
     ) -> None:
         self._process, self._backends, self._beats, self._options = process, tuple(backends), beats, options
         self._durations = _Durations()
         self._seen: dict[int, tuple[float, int]] = {}
         self._done: dict[str, int] = {}
-        self.refusals: list[str] = []  # to be written to the log by who asks
+        self.notes: list[str] = []
+        self._queues = queues
         self._ended = threading.Event()
         self._deaf_s = 0.0
         self._counters: Counters | None = None
@@ -164,7 +174,9 @@ class Watch:
                 self._deaf_s = 0.0
             if (now := counters(self._options)) is not None:
                 earlier = self._counters.failures if self._counters else {}
-                self.refusals += failure_lines(earlier, now.failures)
+                self.notes += failure_lines(earlier, now.failures)
+                was = self._counters.pending if self._counters else {}
+                self.notes += queue_lines(self._queues, was, now.pending)
                 self._counters = now
 
 
@@ -175,6 +187,18 @@ def failure_lines(before: dict[tuple[str, str], int], after: dict[tuple[str, str
         if new := count - before.get((model, reason), 0):
             why = REJECTED if reason == "REJECTED" else f"reason {reason}"
             lines.append(f"{new} request(s) for {model} refused or failed: {why}")
+    return lines
+
+
+def queue_lines(queues: Mapping[str, int], before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """Which queues have become full, or are so no more. Triton counts no request that it refuses for that reason."""
+    lines = []
+    for model, size in queues.items():
+        was_full, is_full = before.get(model, 0) >= size, after.get(model, 0) >= size
+        if is_full and not was_full:
+            lines.append(f"the queue of {model} is full ({size} requests wait): further ones are refused")
+        elif was_full and not is_full:
+            lines.append(f"the queue of {model} has room again")
     return lines
 
 

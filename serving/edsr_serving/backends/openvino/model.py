@@ -34,6 +34,9 @@ class TritonPythonModel:
     view of OpenVINO's output; Triton has copied it when the next inference overwrites it.
     """
 
+    _infer: Any
+    _compiled: Any
+
     def initialize(self, args: dict[str, str]) -> None:
         """Compile the model.
 
@@ -49,10 +52,10 @@ class TritonPythonModel:
         concurrency = int(parameters.get("concurrency", instances))
         threads = max(1, int(parameters["cpus"]) // concurrency) if "cpus" in parameters else None
         wanted = parameters.get("inference_precision", "")
-        self._scale = int(parameters.get("scale", 3))
         self._heartbeat = Heartbeat(config["name"])
-        self._compiled = compile_for_cpu(path, wanted, threads)
-        self._infer = self._compiled.create_infer_request()
+        self._how = path, wanted, threads
+        self._compile_s = self._s_per_pixel = 0.0
+        self._make_ready()
         precision = wanted or self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         threads = self._compiled.get_property("INFERENCE_NUM_THREADS")
         instance, version = args["model_instance_name"], ov.__version__.split("-")[0]
@@ -72,7 +75,17 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Release OpenVINO's memory before the process ends."""
         self._heartbeat.close()
-        del self._infer, self._compiled
+        self._release()
+
+    def _release(self) -> None:
+        self._infer = self._compiled = None
+
+    def _make_ready(self) -> None:
+        self._release()  # the memory of what there is
+        started = time.monotonic()
+        self._compiled = compile_for_cpu(*self._how)
+        self._infer = self._compiled.create_infer_request()
+        self._compile_s = time.monotonic() - started
 
     def _answer(self, request: Any, tensor: Any, shape: tuple[int, ...]) -> Any:
         started = time.monotonic()
@@ -100,14 +113,23 @@ class TritonPythonModel:
 
     def _compute(self, images: Any, client: Client) -> Any:
         """The answer to `images`; None if nobody waits for it any more."""
+        started = time.monotonic()
+        pixels = math.prod(images.shape[:3])
         self._infer.start_async({INPUT: images}, share_inputs=True)
         while not self._infer.wait_for(LOOK_MS):
-            if client.has_gone():
+            if self._is_worth_giving_up(pixels, time.monotonic() - started) and client.has_gone():
                 self._infer.cancel()
                 _wait_for_the_end(self._infer)
+                # OpenVINO's graph is left with the shapes of two requests, and fails on the next ones.
+                self._make_ready()
                 return None
         self._infer.wait()  # raises what went wrong
+        self._s_per_pixel = (time.monotonic() - started) / pixels
         return self._infer.get_output_tensor(0).data
+
+    def _is_worth_giving_up(self, pixels: int, elapsed_s: float) -> bool:
+        """Whether the rest of a request takes longer than getting ready for the next one after giving it up."""
+        return not self._s_per_pixel or pixels * self._s_per_pixel - elapsed_s > 2 * self._compile_s
 
     def _send(self, request: Any, response: Any) -> None:
         try:
