@@ -31,7 +31,7 @@ need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) G
 .PHONY: perf-baselines roofline perf-gpu int8-layers scaling
 # What others depend on, not for users.
 .PHONY : known-gpu
-.PHONY: serve start stop status image engines-container up down clean
+.PHONY: serve start stop status image engines-container up down clean clean-engines
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -139,10 +139,10 @@ serve: $(TO_SERVE) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GR
 start: $(TO_SERVE) ## Serve in the background
 	@$(PY) -m edsr_serving start $(SERVER_OPTIONS)
 
-stop: setup ## Stop the server in the background
-	@$(PY) -m edsr_serving stop
+stop: setup ## Stop the server in the background, its requests answered (EXIT_TIMEOUT= seconds, 60)
+	@$(PY) -m edsr_serving stop $${EXIT_TIMEOUT:+--exit-timeout "$$EXIT_TIMEOUT"}
 
-status: setup ## Is it running, and with which models
+status: setup ## Does it answer, and with which models: a real request of one pixel to each
 	@$(PY) -m edsr_serving status
 
 image: ## Build the server's container image (needs Docker)
@@ -171,5 +171,8 @@ up: setup ## Serve engines in Triton's container (GPU=a10g), or on the CPU; `mak
 down: ## Stop and remove that container
 	docker rm --force $(CONTAINER)
 
-clean: ## Remove what was built; the environment stays
-	rm -rf demo/out .run .cache build dist model_repository/*/1
+clean: ## Remove what was built; engines and the environment stay; refused while a server runs
+	@$${PYTHON:-python3} tools/clean.py
+
+clean-engines: ## Remove the engines of GPUs, too
+	@$${PYTHON:-python3} tools/clean.py engines

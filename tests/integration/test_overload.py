@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
+import signal
 import time
 import urllib.request
 from collections import Counter
@@ -14,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import Run
 from edsr_client import ServerBusyError, Upscaler
 from edsr_perf.analyzer.metrics import metrics_of
 from edsr_serving import RunningServer, ServerOptions, free_ports, start
 from edsr_serving.heartbeat import read_beats
 from edsr_serving.probe import state_of_model
-from edsr_serving.processes import wait_for
+from edsr_serving.processes import backends_of, wait_for
 from edsr_serving.watch import counters
 from numpy.typing import NDArray
 
@@ -240,6 +243,36 @@ def test_the_refusal_is_503(server: RunningServer) -> None:
         found = list(pool.map(one, range(12)))
     assert {status for status, _ in found} == {200, 503}
     assert all(b"maximum queue size" in content for status, content in found if status == 503)
+
+
+def test_the_doctor_names_a_full_queue(run: Run, server: RunningServer) -> None:
+    body, headers = request_of(np.zeros((1500, 1500, 3), np.uint8))
+    connections = [http.client.HTTPConnection(server.options.http_url) for _ in range(8)]
+    for connection in connections:
+        connection.request("POST", f"/v2/models/{MODEL}/infer", body, headers)
+    assert wait_for(lambda: pending(server) >= WAITING, 60)
+    told = run("edsr_client", "doctor", "--url", server.options.http_url)
+    for connection in connections:
+        connection.close()
+    assert (told.returncode, "its queue is full" in told.stdout) == (6, True), told.stdout
+    assert wait_for(lambda: pending(server) == 0, 60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_the_doctor_names_a_dead_or_stopped_backend(
+    run: Run, server: RunningServer, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Of a server that nobody watches over: Triton says that it is ready."""
+    options = ServerOptions(repository=server.options.repository, run_dir=tmp_path / "run", precision="f32")
+    with start(options.with_ports(*free_ports(3))) as other:
+        other.guard.close()
+        for pid in backends_of(other.process.pid):
+            os.kill(pid, number)
+        told = run("edsr_client", "doctor", "--url", other.options.http_url)
+        assert told.returncode == 5, told.stdout
+        assert "FAIL answer: one pixel is not answered" in told.stdout
+        assert not state_of_model(other.options, MODEL, tmp_path / "run" / "heartbeats", timeout_s=1.0)[0]
+        other.end()
 
 
 def test_a_server_that_is_stopped_answers_what_waits(root: Path, server: RunningServer, tmp_path: Path) -> None:
