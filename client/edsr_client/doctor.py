@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .addresses import Address
-from .errors import EdsrError, ServerBusyError, ServerTimeoutError
+from .errors import EdsrError, ServerBusyError, ServerNotReadyError, ServerTimeoutError
 from .model_info import ModelInfo
 from .servers import preferred_model
 from .transports import Credentials, Transport, connect
@@ -35,6 +35,7 @@ NO_ANSWER = (
     "process is dead or stopped, or it computes a large request"
 )
 NO_ANSWER_ADVICE = "On its machine `make status` says which; the server's log, why. Start it again if it is dead."
+DEAD = "one pixel is not answered, its backend process is dead or stopped"
 BUSY = "its queue is full: it refuses requests"
 BUSY_ADVICE = "Try again in a moment; with fewer at a time, more instances, or another server."
 
@@ -191,10 +192,10 @@ async def _answer_check(transport: Transport, info: ModelInfo) -> Check:
         )
     except ServerTimeoutError as error:
         return Check(transport.url, "answer", FAIL, NO_ANSWER, NO_ANSWER_ADVICE, error.exit_code)
+    except ServerNotReadyError as error:
+        return Check(transport.url, "answer", FAIL, f"{DEAD}: {error}", NO_ANSWER_ADVICE, error.exit_code)
     except ServerBusyError as error:
-        return Check(
-            transport.url, "answer", FAIL, "its queue is full: it refuses requests", BUSY_ADVICE, error.exit_code
-        )
+        return Check(transport.url, "answer", FAIL, BUSY, BUSY_ADVICE, error.exit_code)
     took_ms = (time.perf_counter() - started) * 1000
     return Check(transport.url, "answer", OK, f"one pixel is answered in {took_ms:.1f} ms")
 

@@ -269,7 +269,7 @@ def test_the_doctor_names_a_dead_or_stopped_backend(
         for pid in backends_of(other.process.pid):
             os.kill(pid, number)
         told = run("edsr_client", "doctor", "--url", other.options.http_url)
-        assert told.returncode == 5, told.stdout
+        assert told.returncode in (5, 6), told.stdout
         assert "FAIL answer: one pixel is not answered" in told.stdout
         assert not state_of_model(other.options, MODEL, tmp_path / "run" / "heartbeats", timeout_s=1.0)[0]
         other.end()
