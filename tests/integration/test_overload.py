@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Run
+from commands import Run, assert_one_line_error
 from edsr_client import ServerBusyError, Upscaler
 from edsr_perf.analyzer.metrics import metrics_of
 from edsr_serving import RunningServer, ServerOptions, free_ports, start
@@ -298,3 +298,21 @@ def test_a_server_that_is_stopped_answers_what_waits(root: Path, server: Running
     for answer in answers:
         np.testing.assert_array_equal(answer, expected)
     assert "Traceback" not in log.read_text("utf-8", errors="replace")
+
+
+def test_a_stop_says_how_many_requests_it_cut_off(run: Run, server: RunningServer, tmp_path: Path) -> None:
+    options = ServerOptions(repository=server.options.repository, run_dir=tmp_path / "run").with_ports(*free_ports(3))
+    ports = sum(((f"--{name.lower()}-port", port) for name, port in options.ports.items()), ())
+    places = ("--repository", options.repository, "--run-dir", options.run_dir)
+    assert run("edsr_serving", "start", *places, *ports).returncode == 0
+    body, headers = request_of(np.zeros((1800, 1800, 3), np.uint8))
+    connections = [http.client.HTTPConnection(options.http_url) for _ in range(2)]
+    for connection in connections:
+        connection.request("POST", f"/v2/models/{MODEL}/infer", body, headers)
+    assert wait_for(lambda: any(beat.is_busy for beat in read_beats(options.run_dir / "heartbeats")), 60)
+    stopped = run("edsr_serving", "stop", "--run-dir", options.run_dir, "--exit-timeout", "0.5")
+    assert_one_line_error(stopped, 9, "2 request(s) were cut off")
+    assert "--exit-timeout" in stopped.stderr
+    for connection in connections:
+        connection.close()
+    assert run("edsr_serving", "status", *places).returncode == 3
