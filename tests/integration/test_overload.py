@@ -141,6 +141,24 @@ def test_requests_whose_clients_have_gone_are_not_computed(server: RunningServer
     assert server.log.read_text("utf-8").count("client has gone") - before >= 6
 
 
+def test_a_grpc_request_that_is_cancelled_is_not_computed(server: RunningServer) -> None:
+    import tritonclient.grpc as triton
+
+    tensor = triton.InferInput("image", [1, *PICTURE.shape], "UINT8")
+    tensor.set_data_from_numpy(PICTURE[None])
+    with triton.InferenceServerClient(server.options.grpc_url) as client:
+        calls = [
+            client.async_infer(MODEL, [tensor], lambda result, error: None, request_id=f"cancelled-{n}")
+            for n in range(3)
+        ]
+        assert wait_for(lambda: pending(server) >= 1, 60)
+        for call in calls:
+            call.cancel()
+        assert wait_for(lambda: pending(server) == 0, 60)
+    assert answered(server).shape == (480, 480, 3)
+    assert "request cancelled-2: 1x160x160x3, done" not in server.log.read_text("utf-8")
+
+
 def test_a_client_that_still_waits_is_never_taken_for_gone(server: RunningServer) -> None:
     """Many that close, and many that do not, over the same server: each of these is answered, or told to try again."""
     body, headers = request_of(PICTURE[:40, :40])
