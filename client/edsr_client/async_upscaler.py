@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from . import files
 from .addresses import addresses
 from .bands.plan import When, wanted
-from .bands.source import Header, header_of
+from .bands.source import Header, header_of, refusal
 from .errors import EdsrError
 from .files import FileResult, Finishing
 from .many import in_order
@@ -322,7 +322,7 @@ class AsyncUpscaler:
             return await upscale_in_bands(
                 self, source, target, header, format_, finishing, progress=progress, **options
             )
-        data = await asyncio.to_thread(files.read_file, src)
+        data = await asyncio.to_thread(files.read_file, src, max_pixels)
         picture = await asyncio.to_thread(decode, data, str(src), max_pixels, frame)
         model = await self._servers.model()
         target = folder
@@ -358,8 +358,28 @@ class AsyncUpscaler:
             BadImageError, OutputError, ServerError: as `upscale_file`.
         """
         check_tiling(tile, halo)
-        finishing, started = finishing or Finishing(), time.monotonic()
+        started = time.monotonic()
         picture = await asyncio.to_thread(decode, data, name, max_pixels, frame)
+        options: dict[str, Any] = {"finishing": finishing, "tile": tile, "halo": halo, "progress": progress}
+        content, result = await self.upscale_decoded(picture, **options)
+        return content, replace(result, seconds=round(time.monotonic() - started, 3))
+
+    async def upscale_decoded(
+        self,
+        picture: Picture,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[bytes, FileResult]:
+        """Upscale a decoded picture into the content of a picture file: the second half of `upscale_bytes`.
+
+        Args, Raises:
+            as `upscale_bytes`.
+        """
+        check_tiling(tile, halo)
+        finishing, started = finishing or Finishing(), time.monotonic()
         format_ = format_named(finishing.format or ("webp" if picture.is_animation else "png"))
         content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
         return content, replace(result, seconds=round(time.monotonic() - started, 3))
@@ -426,6 +446,8 @@ class AsyncUpscaler:
         format_ = files.check_target(source, target, finishing)
         if not wanted(when, header.kind, header.size[0] * header.size[1], format_):
             return None
+        if when == "auto" and (await asyncio.to_thread(refusal, source, header)) != "":
+            return None  # in one piece, if it is not too large for that
         return target, header, format_
 
     async def _convert(
@@ -455,7 +477,7 @@ class AsyncUpscaler:
                 url for (url, now), (_, before) in zip(self._servers.answers, answers, strict=True) if now > before
             ],
             seconds=0.0,
-            notes=[*picture.notes, *notes],
+            notes=list(dict.fromkeys([*picture.notes, *notes])),
         )
 
     async def _upscale_planes(

@@ -2,7 +2,8 @@
 
 EdsrError
 +-- BadImageError           the picture cannot be read, or is not one the model takes
-|   +-- ImageTooLargeError  more pixels than the caller allows
+|   +-- ImageTooLargeError  more pixels than the caller allows, or more memory or time than those should take
+|   +-- DecoderDiedError    the process that decoded it died, or took too long
 +-- BadVideoError           the video cannot be read, or is not one this package can work on
 |   +-- IncompleteVideoError  it is damaged or cut off; the output holds what could be decoded
 +-- MissingExtraError       what is asked for needs an extra of this distribution that is not installed
@@ -44,7 +45,12 @@ class BadImageError(EdsrError):
 
 
 class ImageTooLargeError(BadImageError):
-    """The picture has more pixels than `max_pixels`, the guard against decompression bombs."""
+    """The picture has more pixels than `max_pixels`, the guard against decompression bombs, or would take more memory
+    or time than a picture of that size should."""
+
+
+class DecoderDiedError(BadImageError):
+    """The process that decoded the picture died, or took so long that it was ended. In batch runs, which have such."""
 
 
 class BadVideoError(EdsrError):

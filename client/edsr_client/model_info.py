@@ -10,6 +10,8 @@ from .errors import ModelContractError
 from .tiling import Shape, TileLimits
 
 INPUT, OUTPUT = "image", "upscaled"
+# Asked for in this order when the caller names no model.
+PREFERRED_MODELS = ("edsr_x3", "edsr_baseline_x3")
 # Triton's own limit on the body of an HTTP request is 64 MiB (--http-max-input-size); a little is for the header.
 MAX_BODY_BYTES = 64 * 2**20 - 64 * 2**10
 MAX_TILE_PX = MAX_BODY_BYTES // 3

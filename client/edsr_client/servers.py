@@ -21,15 +21,13 @@ from .errors import (
     ServerNotReadyError,
     ServerUnreachableError,
 )
-from .model_info import ModelInfo
+from .model_info import PREFERRED_MODELS, ModelInfo
 from .retrying import RetryPolicy, is_transient
 from .transports import Transport
 from .transports.error_mapping import unreachable
 
 T = TypeVar("T")
 logger = logging.getLogger("edsr_client")
-# Asked for in this order when the caller names no model.
-PREFERRED_MODELS = ("edsr_x3", "edsr_baseline_x3")
 # While an answer is awaited, the server is asked this often whether it still lives; a machine that lost its power
 # would otherwise be waited for until the tile's own, long, time-out.
 HEARTBEAT_S, MISSED_HEARTBEATS = 10.0, 3
@@ -287,7 +285,7 @@ async def preferred_model(transport: Transport) -> str:
             return name
     if not await transport.server_ready():
         raise ServerNotReadyError(f"{transport.url} is not ready: its models are still loading. Try again in a moment.")
-    served = ", ".join(await transport.model_names()) or "none"
+    served = ", ".join(await transport.model_names()) or "none that it tells of"
     raise ModelNotFoundError(
         f"{transport.url} serves neither of {', '.join(PREFERRED_MODELS)}; it serves: {served}. "
         "Name one with model=... (`--model`)."

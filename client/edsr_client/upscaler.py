@@ -179,6 +179,20 @@ class Upscaler:
             )
         )
 
+    def upscale_decoded(
+        self,
+        picture: Picture,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[bytes, FileResult]:
+        """See AsyncUpscaler.upscale_decoded."""
+        return self._thread.run(
+            self._async.upscale_decoded(picture, finishing=finishing, tile=tile, halo=halo, progress=progress)
+        )
+
     def upscale_many(
         self,
         images: Iterable[Array],

@@ -106,6 +106,8 @@ def read_tables(path: Path) -> dict[str, Any]:
         raise CatalogueError(f"Cannot read {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CatalogueError(f"{path} is not valid TOML: {error}.") from None
+    except RecursionError:
+        raise CatalogueError(f"{path} is nested too deeply. Every entry is one table.") from None
     return tables
 
 

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from . import background, repository
 from .arguments import Parser
-from .cpu import PRECISIONS
+from .edge import unforeseen
 from .errors import RequestsCutOffError, ServingError, StartupError
 from .keeper import Keeper
 from .log import readable
-from .options import GPU_PRECISIONS, ServerOptions
+from .options import ServerOptions
 from .server import RunningServer, check_options
+from .variants import AUTO, PRECISIONS, spelled
 from .watch import how_it_ended
 
 EXAMPLES = """\
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServingError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        return unforeseen(error, "edsr_serving")
     except KeyboardInterrupt:
         return 130
     return code
@@ -100,7 +103,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", default=default.gpu, metavar="CARD", help="serve the engines built for this card")
     parser.add_argument(
         "--precision",
-        choices=tuple(dict.fromkeys((*PRECISIONS, *GPU_PRECISIONS))),
+        type=spelled,
+        choices=(AUTO, *PRECISIONS),
         default=default.precision,
         help="default: %(default)s",
     )

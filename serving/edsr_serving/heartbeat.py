@@ -113,13 +113,17 @@ class Heartbeat:
         parent = os.getppid()
         while not self._ended.wait(BEAT_S):
             if os.getppid() != parent:
-                if region := _own_region():
-                    remove_shared_memory(region)
+                if prefix := _own_prefix():
+                    remove_shared_memory(prefix)
                 os._exit(1)
             self._beat()
 
 
-def _own_region() -> str:
-    """The name of this stub's region of shared memory, an argument of its command line; "" if there is none."""
+def _own_prefix() -> str:
+    """How all names of this server in shared memory begin, "edsr-PID-PORT-"; "" if that is not said.
+
+    An argument of a stub's command line is the name of its own region.
+    """
     arguments = Path("/proc/self/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
-    return next((text for text in arguments if text.startswith("edsr-")), "")
+    name = next((text for text in arguments if text.startswith("edsr-")), "")
+    return "".join(f"{part}-" for part in name.split("-")[:3]) if name.count("-") >= 3 else ""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .edge import DAMAGED, read_json
 from .errors import NothingToServeError
-from .gpu.names import card_and_precision, make_options
+from .variants import DEFAULT_PRECISION, RTX, Variant
 
 VERSION = "1"
 MODEL_FILE, SIDECAR_FILE, CONFIG_FILE, CONFIGS_FOLDER = "model.onnx", "model.json", "config.pbtxt", "configs"
@@ -145,13 +145,13 @@ def int8_quality(model: ServableModel) -> dict[str, float]:
     folder = model.folder / VERSION
     command = f"`make int8 MODEL={model.name}` makes it"
     try:
-        sidecar = json.loads((folder / INT8_SIDECAR_FILE).read_text(encoding="utf-8"))
+        sidecar = read_json(folder / INT8_SIDECAR_FILE)
         digest = hashlib.sha256((folder / INT8_FILE).read_bytes()).hexdigest()
         quality = {key: float(value) for key, value in sidecar["quality"].items()}
         intact, made_from = digest == sidecar["model"]["sha256"], sidecar["made_from"]["sha256"]
     except FileNotFoundError:
         raise NothingToServeError(f"{model.name} has no 8-bit file: {command}.") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except DAMAGED:
         intact, made_from, quality = False, "", {}
     if not intact:
         raise NothingToServeError(f"{folder / INT8_FILE} or its sidecar is damaged: {command} again.")
@@ -215,14 +215,14 @@ def _cpu_model(folder: Path) -> ServableModel:
 def _gpu_model(folder: Path, variant: str) -> ServableModel:
     config = folder / CONFIGS_FOLDER / f"{variant}.pbtxt"
     plan, sidecar = folder / VERSION / f"{variant}.plan", folder / VERSION / f"{variant}.json"
-    card, precision = card_and_precision(variant)
-    options = make_options(card, precision)
-    command = f"make engines {options} FLAVOUR=tensorrt-rtx"
+    card = (wanted := Variant.parse(variant)).card
+    command = f"make engines {wanted.make_options} FLAVOUR={RTX}"
     if not config.is_file():
         problem = f"no configuration {variant} (`{command}` renders it; `make gpus` lists the cards)"
-        tensorrt, rtx = (config.with_name(f"{name}.pbtxt") for name in (card, f"{card}-rtx"))
+        tensorrt, rtx = (config.with_name(f"{name}.pbtxt") for name in (card, Variant(card, flavour=RTX).name))
         if tensorrt.is_file() and not rtx.is_file():
-            problem = f"TensorRT for RTX does not support {card} (`make up {options}` serves it in NVIDIA's container)"
+            command = f"make up {wanted.make_options}"
+            problem = f"TensorRT for RTX does not support {card} (`{command}` serves it in NVIDIA's container)"
         return ServableModel(folder.name, folder, config, sidecar, problem)
     problem = _problem(plan, sidecar, config, "engine", command) or _stale(folder / VERSION, sidecar, command)
     return ServableModel(folder.name, folder, config, sidecar, problem)
@@ -235,12 +235,14 @@ def _problem(built: Path, sidecar_path: Path, config: Path, entry: str, command:
             ", if its graph is present)" if entry == "model" else ")"
         )
     try:
-        sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
+        sidecar = read_json(sidecar_path)
         digest, source = sidecar[entry]["sha256"], sidecar["source"]["sha256"]
         if entry == "engine":
             built_shapes = ",".join(f"{p['max'][1]}x{p['max'][2]}" for p in sidecar["plan"]["profiles"])
-            _ = sidecar["onnx"]["file"], sidecar["onnx"]["sha256"], sidecar["version"], sidecar["card"]["driver_names"]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            _ = Path(sidecar["onnx"]["file"]), sidecar["onnx"]["sha256"], sidecar["version"], sidecar["card"]["name"]
+            _ = list(sidecar["card"]["driver_names"]), sidecar["card"]["compute_capability"]
+            _ = Variant(sidecar["card"]["key"], sidecar.get("precision", DEFAULT_PRECISION))
+    except DAMAGED:
         return f"{sidecar_path.name} beside {built} is missing or damaged (`{command}` builds both again)"
     if hashlib.sha256(built.read_bytes()).hexdigest() != digest:
         return f"{built} is not the file its sidecar describes (`{command}` builds it again)"
@@ -258,7 +260,7 @@ def _problem(built: Path, sidecar_path: Path, config: Path, entry: str, command:
 
 def _stale(folder: Path, sidecar_path: Path, command: str) -> str:
     """Why an engine is older than the ONNX file it was built from, if that is still there."""
-    made_from = json.loads(sidecar_path.read_text(encoding="utf-8"))["onnx"]
+    made_from = read_json(sidecar_path)["onnx"]
     onnx = folder / Path(made_from["file"]).name
     if onnx.is_file() and hashlib.sha256(onnx.read_bytes()).hexdigest() != made_from["sha256"]:
         return f"built from an older {onnx.name} than the one that is there (`{command}` builds it again)"

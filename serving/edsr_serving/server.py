@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Event
 from typing import IO
 
-from . import repository
+from . import keys, repository
 from .answers import check_shared_memory
 from .clients import HTTP_PORT, SERVED_MODELS
 from .cpu import PRECISIONS, inference_precision, processor_has_int8, usable_cpus
@@ -125,12 +125,14 @@ def start(
         make_way(options.run_dir)
         log = options.run_dir / LOG_FILE
         log_bytes = log.stat().st_size if again and log.exists() else 0
-        server = _launch(installation, options, models, parameters, lock, detached=detached, again=again)
+        key = keys.new_key()
+        server = _launch(installation, options, models, parameters, lock, key, detached=detached, again=again)
     except OSError as error:
         reason = error.strerror or "not all files could be copied; is the disk full?"
         raise ServingError(f"Cannot prepare {options.run_dir}: {reason}. Choose another with --run-dir.") from None
     try:
         _wait_until_ready(server, log_bytes)
+        keys.hide(server.process.pid, key)
     except BaseException:
         server.end()
         raise
@@ -144,6 +146,7 @@ def _launch(
     models: Sequence[repository.ServableModel],
     parameters: Mapping[repository.ServableModel, Mapping[str, str]],
     lock: IO[bytes],
+    key: str,
     *,
     detached: bool,
     again: bool,
@@ -158,11 +161,13 @@ def _launch(
     if not again:
         rotate(log)
     shm_prefix = f"edsr-{os.getpid()}-{options.http_port}-"
+    keys.publish(key, options, shm_prefix)
     turns = {model.resource: model.instances for model in models if model.is_queued}
     ours = {VARIABLE: str(beats.absolute()), HTTP_PORT: str(options.http_port), SERVED_MODELS: str(len(models))}
+    line = command(installation.binary, options, Path(VIEW), Path(BACKENDS), shm_prefix, turns, keys.restrictions(key))
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command(installation.binary, options, Path(VIEW), Path(BACKENDS), shm_prefix, turns),
+            line,
             # Paths relative to here: Triton starts the stub by a shell command in which a blank ends a path.
             cwd=options.run_dir,
             stdout=output,

@@ -21,6 +21,18 @@ from commands import Run, assert_one_line_error
 from edsr_serving import RunningServer, free_ports
 from PIL import Image
 
+from tests.unit.metadata_files import (
+    NOTE_TEXT,
+    camera_block,
+    iptc,
+    jpeg_with,
+    note_text,
+    packet,
+    png_with,
+    raw_profile,
+    resource,
+)
+
 EDSR = [sys.executable, "-m", "edsr_client"]
 
 
@@ -64,6 +76,32 @@ def test_a_large_picture_is_tiled_and_described_as_json(
     assert (told["retries"], told["notes"], told["servers"]) == (0, [], [url])
     quiet = run("edsr_client", "upscale", "a.png", "o.tif", "-q", "--url", url)
     assert (quiet.stdout, quiet.stderr, quiet.returncode) == ("", "", 0)
+
+
+def test_metadata_is_kept_and_what_is_lost_is_said_once(
+    run: Run, embedded_server: RunningServer, tmp_path: Path
+) -> None:
+    (tmp_path / "turned.png").write_bytes(png_with(raw_profile("exif", camera_block(">", 6))))
+    (tmp_path / "in").mkdir()
+    xmp = packet('dc:format="a" GCamera:MotionPhoto="1" GCamera:MicroVideo="1"')
+    (tmp_path / "in" / "moving.jpg").write_bytes(jpeg_with(xmp=xmp, resources=resource(0x0404, iptc((5, b"Title")))))
+    url = ("--url", embedded_server.options.http_url)
+    done = run("edsr_client", "upscale", "turned.png", "turned.jpg", "--json", *url)
+    told = json.loads(done.stdout)
+    assert (told["width"], told["height"], told["notes"]) == (72, 108, [])
+    with Image.open(tmp_path / "turned.jpg") as image:
+        assert (image.getexif()[271], image.getexif()[274]) == ("Camera", 1)
+        assert note_text(image.info["exif"]) == NOTE_TEXT
+    lost = [
+        "the video of the motion photo was dropped, and the flags that point to it",
+        "WEBP cannot hold IPTC: dropped",
+    ]
+    done = run("edsr_client", "upscale", "in/moving.jpg", "moving.webp", *url)
+    assert done.stderr.splitlines() == [f"note: {note}" for note in lost]
+    done = run("edsr_client", "batch", "in", "out", "--format", "webp", *url)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (tmp_path / "out" / "edsr-manifest.jsonl").read_text().splitlines()]
+    assert [record["notes"] for record in records if "notes" in record] == [lost]
 
 
 def test_it_is_a_part_of_a_pipe(embedded_server: RunningServer, tmp_path: Path) -> None:

@@ -147,7 +147,9 @@ def test_shared_memory_gives_the_same_and_leaves_nothing_behind(
     import tritonclient.http as triton
 
     server = triton.InferenceServerClient(embedded_server.options.http_url)
-    before = server.get_system_shared_memory_status()
+    said = json.loads((embedded_server.options.run_dir / "server.key").read_text("utf-8"))
+    key = {said["http_header"]: said["key"]}
+    before = server.get_system_shared_memory_status(headers=key)
     url = url_of(embedded_server, protocol)
     with Upscaler(url, protocol, shared_memory=True) as upscaler:
         for _ in range(2):
@@ -157,7 +159,7 @@ def test_shared_memory_gives_the_same_and_leaves_nothing_behind(
         transport: Any = upscaler._async._servers._servers[0].transport
         assert transport.uses_shared_memory
         assert not list(Path("/dev/shm").glob("edsr-client-*"))  # noqa: S108
-    assert server.get_system_shared_memory_status() == before
+    assert server.get_system_shared_memory_status(headers=key) == before
 
 
 async def no_shared_memory(request: web.Request) -> web.StreamResponse | None:

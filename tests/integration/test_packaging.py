@@ -101,8 +101,15 @@ METHODS = {
 
 def test_the_public_surfaces_are_what_we_promise() -> None:
     assert edsr_client.__all__ == [
-        *("AccessDeniedError", "AsyncUpscaler", "BadImageError", "BadVideoError", "EdsrError", "FileResult"),
-        *("Finishing", "ImageTooLargeError", "IncompleteVideoError", "MissingExtraError", "MockTransport"),
+        *("AccessDeniedError", "AsyncUpscaler", "BadImageError", "BadVideoError", "DecoderDiedError", "EdsrError"),
+        *(
+            "FileResult",
+            "Finishing",
+            "ImageTooLargeError",
+            "IncompleteVideoError",
+            "MissingExtraError",
+            "MockTransport",
+        ),
         *("ModelContractError", "ModelInfo", "ModelNotFoundError", "NotTritonError", "OutputBusyError"),
         *("OutputError", "OutputExistsError", "Picture", "RequestRefusedError", "ServerBusyError"),
         *("ServerError", "ServerNotReadyError", "ServerTimeoutError", "ServerUnreachableError", "Transport"),

@@ -201,7 +201,7 @@ def test_what_cannot_be_kept_is_refused_with_what_to_do(tmp_path: Path) -> None:
     write(tmp_path / "alpha.png", pixels(4))
     for name, target, words in (
         ("pages.tif", "out.tif", "2 pages. Name one"),
-        ("cmyk.tif", "out.tif", "is CMYK; grey and RGB"),
+        ("cmyk.tif", "out.tif", "an 8-bit CMYK TIFF, which does not go in bands"),
         ("plain.png", "out.webp", "does not go in bands"),
         ("alpha.png", "out.jpg", "transparency"),
     ):

@@ -144,9 +144,9 @@ def test_pictures_are_not_exported() -> None:
     assert "image:8,9,3" in plain
     shared = arguments(LOAD, "m", "h:1", 3, Path("d"))
     assert shared[shared.index("--output-shared-memory-size") + 1] == str(192 * 192 * 3)
-    rate = arguments(Load("a", 8, 9, request_rate=2.5), "m", "h:1", 3, Path("d"))
-    assert "--warmup-request-count" not in (*plain, *rate)  # with which it may never end
-    assert rate[rate.index("--request-rate-range") + 1] == "2.5"
+    assert "--warmup-request-count" not in plain  # with which it may never end
+    keyed = arguments(LOAD, "m", "h:1", 3, Path("d"), {"edsr-key": "secret"})
+    assert keyed[keyed.index("-H") + 1] == "edsr-key:secret"
 
 
 def test_a_run_that_hangs_is_ended_and_started_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +214,9 @@ def results(factor: float = 1.0) -> dict[str, Any]:
             times = tuple(base * noise * step for step in (0.9, 1.0, 1.3))
             latency = {"mean": base, "p50": base * noise, "p90": base * 1.2, "p95": base * 1.3, "p99": base * 1.3}
             split = {"client": 0.1, "network": 0.2, "queue": 0.0, "compute": base}
-            windows.append(Window(3, 1000 / base, latency, split, times if load.shared_memory else ()))
+            windows.append(
+                Window(3, load.request_rate or 1000 / base, latency, split, times if load.shared_memory else ())
+            )
         entries.append(measurement(load, windows, {"nv_inference_request_success": 3.0}))
     packages = {"openvino": "1"}
     machine = {"processor": "a<b", "cores": 2, "system": "s", "python": "3", "packages": packages}

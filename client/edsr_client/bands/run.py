@@ -17,8 +17,9 @@ from ..errors import BadImageError, OutputError
 from ..files import FileResult, Finishing
 from ..many import in_order
 from ..pictures.alpha import Array
+from ..pictures.fitting import fitting_metadata
 from ..pictures.formats import Format
-from ..pictures.metadata import Metadata, corrected
+from ..pictures.metadata import Metadata, corrected, with_profile
 from ..pictures.resample import final_size
 from .plan import Band, Bands, bands_for, check_pixels
 from .source import Header, Rows, check_header
@@ -77,11 +78,16 @@ async def upscale_in_bands(
             "interlaced" if header.kind == "PNG" else "progressive",
             header.whole_bytes / 1e9,
         )
-    rows = await asyncio.to_thread(Rows, source, frame or 0, header.orientation, header.unknown_channels)
+    rows = await asyncio.to_thread(Rows, source, header.page, header.orientation, header.tiff)
     model = await upscaler.model_info()
     low = (rows.width, rows.height)
     size = final_size(low, model.scale, finishing.scale, finishing.max_side)
     notes = [*header.notes, *_check_fits(rows, size, format_)]
+    metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
+    metadata, lost = with_profile(metadata, rows.channels < 3)
+    notes += lost
+    space = "GRAY" if rows.channels <= 2 else "RGB"
+    metadata = fitting_metadata(metadata, space, format_, notes, in_bands=True)
     halo_px = _halo_px(rows, model, halo)
     tile_rows = _tile_rows(tile, model.tile)
     plan = bands_for(rows.height, rows.row_bytes, model.scale, halo_px, tile_rows)
@@ -101,7 +107,6 @@ async def upscale_in_bands(
         await run.work()
         if store.kept:
             notes.append(f"went on with {len(store.kept)} of {len(plan)} bands of an interrupted run")
-        metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
         layout = Layout((low[0] * model.scale, low[1] * model.scale), rows.channels, rows.dtype.itemsize)
         heights = [(store.path(band.index), (band.keep_bottom - band.keep_top) * model.scale) for band in plan]
         logger.info("%s: writing %s", source.name, target)
@@ -124,7 +129,7 @@ async def upscale_in_bands(
         model=model.name,
         servers=list(upscaler.urls),
         seconds=round(time.monotonic() - started, 3),
-        notes=[*notes, *files.misnamed(target, format_)],
+        notes=list(dict.fromkeys([*notes, *files.misnamed(target, format_)])),
     )
 
 

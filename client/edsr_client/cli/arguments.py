@@ -15,6 +15,7 @@ from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import ALIASES, FORMATS
 from ..retrying import RetryPolicy
 from ..video.options import CODECS, CONTAINERS, PIXEL_FORMATS
+from ..video.options import DEFAULT_MAX_PIXELS as VIDEO_MAX_PIXELS
 from . import batch, doctor, info, upscale, video
 from .connection import TOKEN_VARIABLE, URL_VARIABLE
 
@@ -261,6 +262,9 @@ def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     )
     work.add_argument("--tile", type=_tile, metavar="N|HxW", help="largest tile in pixels (default: by the server)")
     work.add_argument("--halo", type=_halo, metavar="N|exact", help="pixels around a tile (see `edsr upscale`)")
+    work.add_argument(
+        "--max-pixels", type=int, default=VIDEO_MAX_PIXELS, metavar="N", help="refuse larger frames (%(default)s)"
+    )
     parser.set_defaults(run=video.run)
 
 

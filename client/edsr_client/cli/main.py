@@ -10,10 +10,13 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import FrameType
 
 from ..errors import EdsrError
+from . import upscale
 from .arguments import parse
+from .library_words import told_with
 
 USAGE_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
 
@@ -21,6 +24,12 @@ USAGE_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the process's exit code. Errors a user can act on are one line on standard error."""
     args = parse(argv)
+    # With -v everything is told as it comes.
+    with told_with(str(args.src)) if args.run is upscale.run and not args.verbose else nullcontext():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     _quiet_libraries(args.verbose)
     signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import BadImageError
-from ..files import FileResult, Finishing, check_target, misnamed, read_file, write_atomically
+from ..files import FileResult, Finishing, check_target, misnamed, read_all, read_file, write_atomically
+from ..pictures.budget import max_file_bytes
 from .connection import upscaler_of
 from .progress import TileProgress
 
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
             if not to_stdout:
                 format_ = check_target(None, Path(args.dst), finishing)
                 options["finishing"] = replace(finishing, format=format_.name)
-            content, result = upscaler.upscale_bytes(_read(args.src), progress=progress, **options)
+            content, result = upscaler.upscale_bytes(_read(args.src, args.max_pixels), progress=progress, **options)
             if to_stdout:
                 sys.stdout.buffer.write(content)
                 sys.stdout.buffer.flush()
@@ -56,12 +57,12 @@ def run(args: argparse.Namespace) -> None:
         _tell(result, sys.stderr if to_stdout else sys.stdout, args.json)
 
 
-def _read(src: str) -> bytes:
+def _read(src: str, max_pixels: int) -> bytes:
     if src != PIPE:
-        return read_file(src)
+        return read_file(src, max_pixels)
     if sys.stdin.buffer.isatty():
         raise BadImageError("Standard input is a terminal; send a picture: `edsr upscale - - < in.jpg > out.png`.")
-    return sys.stdin.buffer.read()
+    return read_all(sys.stdin.buffer, "standard input", max_file_bytes(max_pixels))
 
 
 def _tell(result: FileResult, stream: TextIO, as_json: bool) -> None:

@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
         segment_s=args.segment,
         tile=args.tile,
         halo=args.halo,
+        max_pixels=args.max_pixels,
     )
     with upscaler_of(args) as upscaler, FrameProgress(Path(args.src).name, args.quiet) as progress:
         try:

@@ -15,6 +15,7 @@ from ..errors import (
     ServerTimeoutError,
     ServerUnreachableError,
 )
+from ..server_keys import VARIABLE
 
 DENIED = ("401", "403", "statuscode.unauthenticated", "statuscode.permission_denied")
 BUSY = ("exceeds maximum queue size", "too many requests", "resource exhausted")
@@ -22,6 +23,8 @@ BUSY = ("exceeds maximum queue size", "too many requests", "resource exhausted")
 NOT_READY = ("not ready", "server is stopping", "server exiting", "bad gateway", "gateway timeout", "is not healthy")
 # tritonclient's words for an answer that is not JSON.
 NO_JSON = "an exception occurred in the client while decoding the response"
+# Triton's, of what its restricted APIs ask a header for; over gRPC the status is UNAVAILABLE.
+RESTRICTED = "is restricted, expecting header"
 LONGEST_QUOTE = 300
 
 
@@ -30,6 +33,11 @@ def error_of(status: str, message: str, url: str, model: str) -> EdsrError:
     status, text = status.lower(), " ".join(message.split())
     lower = text.lower()
     quoted = text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + " ..."
+    if RESTRICTED in lower:
+        return AccessDeniedError(
+            f"{url} answers this only to the user who started it, on the same machine. Elsewhere name a copy of "
+            f"`server.key` in its run folder: ${VARIABLE}; for a server on another machine there is no way."
+        )
     if status in DENIED:
         return AccessDeniedError(
             f"{url} refuses access ({status.removeprefix('statuscode.')}). Give credentials: token=... or headers=... "

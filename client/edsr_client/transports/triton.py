@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import server_keys
 from ..addresses import Address
-from ..errors import EdsrError, RequestRefusedError, ServerUnreachableError
-from ..model_info import INPUT, OUTPUT
+from ..errors import AccessDeniedError, EdsrError, RequestRefusedError, ServerUnreachableError
+from ..model_info import INPUT, OUTPUT, PREFERRED_MODELS
 from .base import Credentials
 from .error_mapping import error_of, no_tls, not_triton, refusal_in, timed_out, unreachable, untrusted
 from .http_answer import HEADER_LENGTH, MalformedAnswerError, read_output
@@ -25,6 +27,7 @@ logger = logging.getLogger("edsr_client")
 # For the small questions: is it there, what does it serve.
 QUESTION_TIMEOUT_S = 10.0
 MAX_CONNECTIONS = 256
+NO_KEY: Mapping[str, str] = MappingProxyType({})
 
 
 def connect(address: Address, credentials: Credentials, shared_memory: bool = False) -> TritonTransport:
@@ -53,6 +56,7 @@ class TritonTransport:
         self.url = str(address)
         self._address, self._headers, self._module = address, credentials.all_headers(), module
         self._client: Any = None
+        self._key: dict[str, str] = {}
         self._shared_memory = SharedMemory() if shared_memory else None
 
     @property
@@ -73,7 +77,11 @@ class TritonTransport:
         return self._record(await self._ask(lambda client: client.get_server_metadata(**self._as_json())))
 
     async def model_names(self) -> list[str]:
-        index = await self._ask(lambda client: client.get_model_repository_index(**self._as_json()))
+        try:
+            ask = lambda client: client.get_model_repository_index(**self._as_json(self._key))  # noqa: E731
+            index = await self._ask(ask)
+        except AccessDeniedError:  # a server of somebody else keeps its list to itself
+            return [name for name in PREFERRED_MODELS if await self.model_ready(name)]
         models = index if isinstance(index, list) else self._record(index).get("models", [])
         return sorted(str(model["name"]) for model in models if model.get("state") == "READY")
 
@@ -83,7 +91,7 @@ class TritonTransport:
         return self._record(record.get("config", record))
 
     async def model_statistics(self, model: str) -> dict[str, Any]:
-        ask = lambda client: client.get_inference_statistics(model, **self._as_json())  # noqa: E731
+        ask = lambda client: client.get_inference_statistics(model, **self._as_json(self._key))  # noqa: E731
         found = self._record(await self._ask(ask, model)).get("model_stats") or [{}]
         return self._record(found[0])
 
@@ -139,18 +147,22 @@ class TritonTransport:
             memory.close()
 
     async def _register(self, region: Region) -> None:
-        await self._ask(
-            lambda client: client.register_system_shared_memory(
-                region.name, region.key, region.size, headers=self._headers
+        try:
+            await self._ask(
+                lambda client: client.register_system_shared_memory(
+                    region.name, region.key, region.size, headers={**self._headers, **self._key}
+                )
             )
-        )
+        except AccessDeniedError as error:
+            raise SharedMemoryError(str(error)) from None
         region.unlink()
 
     async def _unregister(self, client: Any, names: list[str]) -> None:
         for name in names:
             try:
                 await asyncio.wait_for(
-                    client.unregister_system_shared_memory(name, headers=self._headers), QUESTION_TIMEOUT_S
+                    client.unregister_system_shared_memory(name, headers={**self._headers, **self._key}),
+                    QUESTION_TIMEOUT_S,
                 )
             except Exception as error:  # the server is gone, and its mapping with it
                 logger.debug("%s: %s was not unregistered: %s", self.url, name, error)
@@ -180,6 +192,8 @@ class TritonTransport:
         from tritonclient.utils import InferenceServerException
 
         if self._client is None:
+            if key := server_keys.find(self._address):
+                self._address, self._key = key.address, key.headers
             self._client = self._make_client()
         try:
             return await asyncio.wait_for(question(self._client), timeout_s)
@@ -213,8 +227,8 @@ class TritonTransport:
     def _make_client(self) -> Any:
         raise NotImplementedError
 
-    def _as_json(self) -> dict[str, Any]:
-        return {"headers": self._headers}
+    def _as_json(self, key: Mapping[str, str] = NO_KEY) -> dict[str, Any]:
+        return {"headers": {**self._headers, **key}}
 
     def _infer_headers(self) -> dict[str, str]:
         return self._headers
@@ -320,5 +334,5 @@ class GrpcTransport(TritonTransport):
             creds = grpc.ssl_channel_credentials(root, key, chain)
         return self._module.InferenceServerClient(self._address.host_port, creds=creds, channel_args=options)
 
-    def _as_json(self) -> dict[str, Any]:
-        return {"headers": self._headers, "as_json": True}
+    def _as_json(self, key: Mapping[str, str] = NO_KEY) -> dict[str, Any]:
+        return {"headers": {**self._headers, **key}, "as_json": True}

@@ -52,7 +52,7 @@ async def upscale_video(
     if named is not None:
         files.check_place(source, named)
         encoding_for(named, options)
-    reader = await asyncio.to_thread(Reader, source)
+    reader = await asyncio.to_thread(Reader, source, options.max_pixels)
     try:
         model = await upscaler.model_info()
         target = named or _default_target(source, dst, model.scale, options, overwrite)

@@ -16,6 +16,7 @@ import triton_python_backend_utils as pb_utils
 from edsr_serving.answers import room_for
 from edsr_serving.clients import Client
 from edsr_serving.heartbeat import Heartbeat
+from edsr_serving.keys import keep_own_region_private
 from edsr_serving.limits import Limits
 from edsr_serving.log import say
 from edsr_serving.openvino_model import compile_for_cpu
@@ -44,6 +45,7 @@ class TritonPythonModel:
         suits this machine, and `concurrency` how many instances compute at a time. Without them OpenVINO takes all
         cores and the fastest native precision, and so do those parts of an int8 file that are not in 8 bits.
         """
+        keep_own_region_private()
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         self._limits = Limits.of(parameters)

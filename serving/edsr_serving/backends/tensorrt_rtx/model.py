@@ -14,6 +14,7 @@ import triton_python_backend_utils as pb_utils
 from edsr_serving.gpu.host import failure_of
 from edsr_serving.gpu.runner import EngineRunner
 from edsr_serving.heartbeat import Heartbeat
+from edsr_serving.keys import keep_own_region_private
 from edsr_serving.limits import Limits
 from edsr_serving.log import say
 from edsr_serving.requests_log import log_request
@@ -25,6 +26,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the engine on the instance's GPU."""
+        keep_own_region_private()
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         self._limits = Limits.of(parameters)
