@@ -149,10 +149,10 @@ serve: $(to-serve) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GR
 start: $(to-serve) ## Serve in the background
 	@$(models) $(PY) -m edsr_serving start $(server-options)
 
-stop: setup ## Stop the server in the background, its requests answered (EXIT_TIMEOUT= seconds, 60)
+stop: setup ## Stop the server in the background, answering what waits (EXIT_TIMEOUT=)
 	@$(PY) -m edsr_serving stop $${EXIT_TIMEOUT:+--exit-timeout "$$EXIT_TIMEOUT"}
 
-status: setup ## Does it answer, and with which models: a real request of one pixel to each
+status: setup ## Does it answer, by a real request of one pixel to each model
 	@$(PY) -m edsr_serving status
 
 image: ## Build the server's container image (needs Docker)
@@ -180,7 +180,7 @@ up: setup ## Serve engines in Triton's container (GPU=a10g), or on the CPU; `mak
 down: ## Stop and remove that container
 	docker rm --force "$$CONTAINER"
 
-clean: ## Remove what was built; engines and the environment stay; refused while a server runs
+clean: ## Remove what was built; engines and the environment stay
 	@"$${PYTHON:-python3}" tools/clean.py
 
 clean-engines: ## Remove the engines of GPUs, too
