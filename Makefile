@@ -18,7 +18,7 @@ CONTAINER ?= edsr-triton
 # Every variable that a user may set. A recipe never expands one: it gets its value by the environment, as "$$GPU", in
 # quotes, so that nothing in it is read by a shell or by make. A new one belongs here; a test tries them all.
 VARIABLES := TRITON_VERSION PYTHON VENV HTTP_PORT GRPC_PORT METRICS_PORT BIND PRECISION FLAVOUR FUZZ_SECONDS IMAGE_NAME \
-	CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS PUBLISH
+	CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS PUBLISH EXIT_TIMEOUT
 # Taken literally: `$(shell ...)` in a value stays text, in whatever is given on the command line.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 $(foreach name,$(VARIABLES),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
@@ -49,7 +49,7 @@ override need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMD
 .PHONY: torture perf-baselines roofline perf-gpu int8-layers scaling
 # What others depend on, not for users.
 .PHONY : known-gpu
-.PHONY: serve start stop status image engines-container up down clean
+.PHONY: serve start stop status image engines-container up down clean clean-engines
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -149,10 +149,10 @@ serve: $(to-serve) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GR
 start: $(to-serve) ## Serve in the background
 	@$(models) $(PY) -m edsr_serving start $(server-options)
 
-stop: setup ## Stop the server in the background
-	@$(PY) -m edsr_serving stop
+stop: setup ## Stop the server in the background, answering what waits (EXIT_TIMEOUT=)
+	@$(PY) -m edsr_serving stop $${EXIT_TIMEOUT:+--exit-timeout "$$EXIT_TIMEOUT"}
 
-status: setup ## Is it running, and with which models
+status: setup ## Does it answer, by a real request of one pixel to each model
 	@$(PY) -m edsr_serving status
 
 image: ## Build the server's container image (needs Docker)
@@ -180,5 +180,8 @@ up: setup ## Serve engines in Triton's container (GPU=a10g), or on the CPU; `mak
 down: ## Stop and remove that container
 	docker rm --force "$$CONTAINER"
 
-clean: ## Remove what was built; the environment stays
-	rm -rf demo/out .run .cache build dist model_repository/*/1
+clean: ## Remove what was built; engines and the environment stay
+	@"$${PYTHON:-python3}" tools/clean.py
+
+clean-engines: ## Remove the engines of GPUs, too
+	@"$${PYTHON:-python3}" tools/clean.py engines

@@ -34,7 +34,7 @@ class ModelInfo:
         max_shapes: a request must fit one of these (height, width).
         tile: the (height, width) of tiles that suit the server.
         lr_pixels_per_second: of one instance, as the server has measured it at its start.
-        instances: requests that it works on at a time.
+        instances: requests that it works on at a time; there may be one more process, that they take turns.
         source, source_sha256: the graph the weights come from.
         precision: of the model file.
         inference_precision: what the server computes in; that of the file if it does not say.
@@ -87,7 +87,8 @@ class ModelInfo:
                 max_shapes=tuple(_shape(text) for text in values.get("max_shapes", "").split(",") if text),
                 tile=_shape(values["tile"]) if "tile" in values else None,
                 lr_pixels_per_second=_number(values, "lr_pixels_per_second") or None,
-                instances=max(1, sum(int(group.get("count", 1)) for group in config.get("instance_group") or [])),
+                instances=_number(values, "concurrency")
+                or max(1, sum(int(group.get("count", 1)) for group in config.get("instance_group") or [])),
                 source=values.get("source", ""),
                 source_sha256=values.get("source_sha256", ""),
                 precision=values.get("precision", ""),

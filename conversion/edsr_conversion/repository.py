@@ -41,8 +41,8 @@ HALOS_PER_TILE, TILE_STEP_PX = 16, 64
 def cpu_config(model: Model) -> str:
     """config.pbtxt of a model on a CPU: the `openvino` backend on model.onnx.
 
-    No `dynamic_batching`: Triton's batcher can miss a wake-up and then sleeps 500 ms, and batching gains nothing here.
-    The limit of the queue is therefore a parameter that the backend keeps itself.
+    No `dynamic_batching`: with one instance Triton's batcher can miss a wake-up and then sleeps 500 ms, and batching
+    gains nothing here. The limit of the queue is a parameter, from which the launcher of the embedded server makes one.
     """
     from tritonclient.grpc import model_config_pb2
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .clients import FORWARDED_HEADERS
 from .variants import AUTO, ENGINE_PRECISIONS, RTX, Variant, cpu_precision, spelled
 
 LOOPBACK = "127.0.0.1"
 GPU_PRECISIONS = (AUTO, *ENGINE_PRECISIONS)
+# Ours ends sooner, and can be told otherwise; Triton's also runs while nothing but idle connections is left.
+TRITONS_EXIT_TIMEOUT_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class ServerOptions:
         precision: of the inference, "auto", "int8", "bf16" or "f32" on the CPU; on a GPU that of the engine, "auto" for
             fp16, and fp16, fp32 and int8. "f32" and "fp32" mean the same everywhere.
         ready_timeout_s: how long the models may take to load.
+        exit_timeout_s: how long requests in work may take when the server is stopped; those that take longer are lost.
     """
 
     repository: Path = Path("model_repository")
@@ -38,6 +42,7 @@ class ServerOptions:
     gpu: str = ""
     precision: str = "auto"
     ready_timeout_s: float = 120.0
+    exit_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
         name = spelled if self.gpu else cpu_precision
@@ -86,9 +91,12 @@ def command(
     repository: Path,
     backends: Path,
     shm_prefix: str,
+    turns: Mapping[str, int] | None = None,
     restrictions: Sequence[str] = (),
 ) -> list[str]:
     """The tritonserver command line.
+
+    `turns`: resources that instances take while they compute, and how many there are of each.
 
     Models are loaded once, at the start (`none`): a server that takes load requests lets its callers run code.
     `shm_prefix` keeps two servers on one machine from sharing the names of the Python backend's shared memory.
@@ -101,6 +109,10 @@ def command(
         "--model-control-mode=none",
         "--allow-gpu-metrics=false",
         f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+        f"--exit-timeout-secs={TRITONS_EXIT_TIMEOUT_S}",
+        f"--http-header-forward-pattern={FORWARDED_HEADERS}",
+        *(["--rate-limit=execution_count"] if turns else []),
+        *(f"--rate-limit-resource={name}:{count}" for name, count in (turns or {}).items()),
         f"--http-address={options.address}",
         f"--http-port={options.http_port}",
         f"--grpc-address={options.address}",

@@ -19,7 +19,34 @@ INT8_FILE, INT8_SIDECAR_FILE = "model.int8.onnx", "model.int8.json"
 # protobuf text of one entry of the `parameters` map
 PARAMETER = 'parameters {{\n  key: "{key}"\n  value {{\n    string_value: "{value}"\n  }}\n}}\n'
 PARAMETERS = re.compile(r'parameters \{\s+key: "(\w+)"\s+value \{\s+string_value: "([^"]*)"')
+PARAMETER_OF = r'parameters \{{\n  key: "{key}"\n  value \{{\n    string_value: "[^"]*"\n  \}}\n\}}\n'
 INSTANCES = re.compile(r"^  count: (\d+)$", re.MULTILINE)
+CPU_GROUP = re.compile(r"^instance_group \{\n  count: (\d+)\n  kind: KIND_CPU\n\}\n", re.MULTILINE)
+DEFAULT_QUEUE_SIZE = 32
+# Triton bounds a queue only as a part of dynamic batching, whose scheduler hands out a request when an instance asks
+# for one, and can miss that and sleep 500 ms where there is one instance only. So there is one instance more than may
+# compute: with a resource that each takes while it computes (--rate-limit), they take turns, in the order of the queue,
+# and what waits for its turn counts as waiting. No request is joined with another.
+QUEUE = """\
+instance_group {{
+  count: {processes}
+  kind: KIND_CPU
+  rate_limiter {{
+    resources {{
+      name: "{resource}"
+      global: true
+      count: 1
+    }}
+  }}
+}}
+dynamic_batching {{
+  preferred_batch_size: 1
+  default_queue_policy {{
+    max_queue_size: {queue_size}
+    allow_timeout_override: true
+  }}
+}}
+"""
 
 
 @dataclass(frozen=True)
@@ -51,6 +78,27 @@ class ServableModel:
     def instances(self) -> int:
         """How many instances, that is stub processes, the configuration asks for."""
         return sum(map(int, INSTANCES.findall(self.config_text))) or 1
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it is served with a bounded queue and instances that take turns."""
+        text = self.config_text
+        return bool(CPU_GROUP.search(text)) and "dynamic_batching" not in text
+
+    @property
+    def processes(self) -> int:
+        """How many stub processes it is served by."""
+        return self.instances + self.is_queued
+
+    @property
+    def queue_size(self) -> int:
+        """How many requests may wait, beside those that are computed and the next one; 0 for any number."""
+        return int(self.parameters.get("max_queue_size", DEFAULT_QUEUE_SIZE)) if self.is_queued else 0
+
+    @property
+    def resource(self) -> str:
+        """Name of what an instance takes while it computes; there are `instances` of it."""
+        return f"turn-{self.name}"
 
 
 def find_models(repository: Path, variant: str = "") -> list[ServableModel]:
@@ -122,12 +170,23 @@ def lay_out_view(models: Mapping[ServableModel, Mapping[str, str]], view: Path) 
     for model, parameters in models.items():
         folder = view / model.name
         folder.mkdir(parents=True)
-        text = model.config_text
+        text = _with_queue(model)
         if parameters.get("inference_precision") == "int8":
             text = text.replace(f'default_model_filename: "{MODEL_FILE}"', f'default_model_filename: "{INT8_FILE}"')
+        for key in parameters:  # what the configuration says of it is no longer true
+            text = re.sub(PARAMETER_OF.format(key=key), "", text)
         extra = "".join(PARAMETER.format(key=key, value=value) for key, value in sorted(parameters.items()))
         (folder / CONFIG_FILE).write_text(text + extra, encoding="utf-8")
         (folder / VERSION).symlink_to((model.folder / VERSION).absolute())
+
+
+def _with_queue(model: ServableModel) -> str:
+    """The text of a model's configuration, with the queue of the embedded server."""
+    text = model.config_text
+    if not model.is_queued:
+        return text
+    queue = QUEUE.format(processes=model.processes, resource=model.resource, queue_size=model.queue_size)
+    return CPU_GROUP.sub(queue, text, count=1)
 
 
 def check_memory(models: Sequence[ServableModel]) -> None:

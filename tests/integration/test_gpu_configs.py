@@ -25,8 +25,8 @@ from edsr_conversion.repository import gpu_config, network_size
 from edsr_serving import ServerOptions, free_ports, start
 from edsr_serving.gpu.devices import devices
 from edsr_serving.installation import find_installation
+from edsr_serving.processes import clean_up, wait_for
 from edsr_serving.repository import PARAMETER
-from edsr_serving.server import clean_up, wait_for
 from edsr_serving.variants import Variant
 from tritonclient.utils import InferenceServerException
 

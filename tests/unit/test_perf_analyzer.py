@@ -179,16 +179,10 @@ def test_a_histogram_counts_everything() -> None:
     assert histogram([]) is None
 
 
-def test_what_the_backend_counted_is_taken_out_of_the_network() -> None:
-    windows = [Window(2, 1.0, {"p50": 9.0}, {"client": 1.0, "network": 8.0, "queue": 0.1, "compute": 0.2}, ())]
-    assert split_of(windows, {}) == windows[0].split
-    counted = {
-        "nv_inference_request_success": 4,
-        "edsr_queue_duration_us": 8_000.0,
-        "edsr_compute_duration_us": 20_000.0,
-    }
-    split = split_of(windows, counted)
-    assert split == pytest.approx({"client": 1.0, "network": 1.0, "queue": 2.1, "compute": 5.2})
+def test_the_split_is_the_median_of_the_windows() -> None:
+    splits = [{"client": 1.0, "network": n, "queue": 0.1, "compute": 0.2} for n in (8.0, 2.0, 3.0)]
+    windows = [Window(2, 1.0, {"p50": 9.0}, split, ()) for split in splits]
+    assert split_of(windows) == {"client": 1.0, "network": 3.0, "queue": 0.1, "compute": 0.2}
 
 
 METRICS = """# HELP nv_inference_request_success x

@@ -20,7 +20,7 @@ from ..server_keys import VARIABLE
 DENIED = ("401", "403", "statuscode.unauthenticated", "statuscode.permission_denied")
 BUSY = ("exceeds maximum queue size", "too many requests", "resource exhausted")
 # Of proxies and of Triton on its way up or down.
-NOT_READY = ("not ready", "server is stopping", "server exiting", "bad gateway", "gateway timeout")
+NOT_READY = ("not ready", "server is stopping", "server exiting", "bad gateway", "gateway timeout", "is not healthy")
 # tritonclient's words for an answer that is not JSON.
 NO_JSON = "an exception occurred in the client while decoding the response"
 # Triton's, of what its restricted APIs ask a header for; over gRPC the status is UNAVAILABLE.

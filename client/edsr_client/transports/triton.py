@@ -44,6 +44,11 @@ def connect(address: Address, credentials: Credentials, shared_memory: bool = Fa
     return make(address, credentials, shared_memory)
 
 
+def microseconds(timeout_s: float) -> int:
+    """A time limit as Triton takes it in a request: one that has waited longer is thrown out of the queue."""
+    return max(1, int(timeout_s * 1e6))
+
+
 class TritonTransport:
     """What both protocols share: tritonclient's two clients have nearly the same methods."""
 
@@ -171,7 +176,12 @@ class TritonTransport:
 
     async def _send(self, model: str, tensor: Any, wanted: Any, request_id: str, timeout_s: float) -> Any:
         ask = lambda client: client.infer(  # noqa: E731
-            model, [tensor], outputs=[wanted], request_id=request_id, headers=dict(self._infer_headers())
+            model,
+            [tensor],
+            outputs=[wanted],
+            request_id=request_id,
+            timeout=microseconds(timeout_s),
+            headers=dict(self._infer_headers()),
         )
         return await self._ask(ask, model, timeout_s)
 
@@ -253,9 +263,11 @@ class HttpTransport(TritonTransport):
     async def _upscaled(
         self, model: str, tensor: Any, wanted: Any, request_id: str, timeout_s: float
     ) -> NDArray[np.uint8] | None:
-        return await self._ask(lambda _: self._post(model, tensor, wanted, request_id), model, timeout_s)
+        return await self._ask(lambda _: self._post(model, tensor, wanted, request_id, timeout_s), model, timeout_s)
 
-    async def _post(self, model: str, tensor: Any, wanted: Any, request_id: str) -> NDArray[np.uint8] | None:
+    async def _post(
+        self, model: str, tensor: Any, wanted: Any, request_id: str, timeout_s: float
+    ) -> NDArray[np.uint8] | None:
         """tritonclient's request, and its error for a refusal; the answer is read without its copies."""
         import aiohttp
         from tritonclient.http import InferenceServerClient
@@ -263,7 +275,9 @@ class HttpTransport(TritonTransport):
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=self._ssl or True)
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
-        body, length = InferenceServerClient.generate_request_body([tensor], outputs=[wanted], request_id=request_id)
+        body, length = InferenceServerClient.generate_request_body(
+            [tensor], outputs=[wanted], request_id=request_id, timeout=microseconds(timeout_s)
+        )
         scheme = "https" if self._address.tls else "http"
         url = f"{scheme}://{self._address.host_port}{self._address.path}/v2/models/{quote(model)}/infer"
         headers = {**self._infer_headers(), HEADER_LENGTH: str(length)}

@@ -42,7 +42,7 @@ def measurement(load: Load, windows: Sequence[Window], metrics: Mapping[str, flo
         "window_per_s": [round(window.throughput, 3) for window in windows],
         "refused": sum(window.refused for window in windows),
         "spread": round((max(medians) - min(medians)) / statistics.median(medians), 4),
-        "split_ms": {key: round(value, 3) for key, value in split_of(windows, metrics).items()},
+        "split_ms": {key: round(value, 3) for key, value in split_of(windows).items()},
         "histogram_ms": histogram(times),
         "metrics": dict(metrics),
     }
@@ -66,21 +66,10 @@ def entry_reached(entry: Mapping[str, Any]) -> bool:
     return reached(entry["request_rate"], worst)
 
 
-def split_of(windows: Sequence[Window], metrics: Mapping[str, float]) -> dict[str, float]:
-    """Where a request's time goes, medians over the windows, in milliseconds.
-
-    perf_analyzer takes Triton's statistics, which do not see the queue of the CPU backend and what comes after it: its
-    own counters say what of perf_analyzer's "network" (all that is neither client nor in the statistics) that was.
-    """
-    split = {key: _median(w.split[key] for w in windows) for key in windows[0].split}
-    requests = metrics.get("nv_inference_request_success", 0)
-    if requests and "edsr_compute_duration_us" in metrics:
-        queue = metrics["edsr_queue_duration_us"] / requests / 1000
-        compute = metrics["edsr_compute_duration_us"] / requests / 1000
-        split["network"] = max(0.0, split["network"] - queue - compute)
-        split["queue"] += queue
-        split["compute"] += compute
-    return split
+def split_of(windows: Sequence[Window]) -> dict[str, float]:
+    """Where a request's time goes, medians over the windows, in milliseconds: perf_analyzer's own breakdown, which
+    takes Triton's statistics."""
+    return {key: _median(w.split[key] for w in windows) for key in windows[0].split}
 
 
 def histogram(times_ms: Sequence[float], bins: int = BINS) -> dict[str, list[float]] | None:
