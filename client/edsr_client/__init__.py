@@ -12,6 +12,7 @@ AsyncUpscaler is the same for asyncio.
 from .async_upscaler import AsyncUpscaler
 from .errors import (
     AccessDeniedError,
+    BackendLostError,
     BadImageError,
     BadVideoError,
     DecoderDiedError,
@@ -41,6 +42,7 @@ from .upscaler import Upscaler
 __all__ = [
     "AccessDeniedError",
     "AsyncUpscaler",
+    "BackendLostError",
     "BadImageError",
     "BadVideoError",
     "DecoderDiedError",

@@ -21,7 +21,7 @@ from . import files
 from .addresses import addresses
 from .bands.plan import When, wanted
 from .bands.source import Header, header_of, refusal
-from .errors import EdsrError
+from .errors import EdsrError, ModelContractError
 from .files import FileResult, Finishing
 from .many import in_order
 from .model_info import ModelInfo
@@ -552,17 +552,27 @@ def grid_for(picture: Shape, model: ModelInfo, tile: int | Shape | None, halo: H
     Raises:
         ValueError: as `AsyncUpscaler.upscale`.
         EdsrError: a halo is needed and the model does not say one.
+        ModelContractError: what the model says of tiles and halo does not go together, and the caller names neither.
     """
     limits = _tile_limits(model, tile)
     if limits.takes(*picture):
         return cut(picture, limits, 0)
+    is_asked = tile is not None or halo is not None
     if halo is None:
         halo = model.best_halo_px
     if halo == "exact":
         halo = model.halo_px
     if halo is None:
         raise EdsrError(f"{model.name} does not say its halo (parameter `halo_px`). Name one: halo=... (`--halo`).")
-    return cut(picture, limits, int(halo))
+    try:
+        return cut(picture, limits, int(halo))
+    except ValueError as error:
+        if is_asked:
+            raise
+        raise ModelContractError(
+            f"What the model {model.name!r} says of its tiles makes no sense: {error} (tile=..., halo=...; `--tile`, "
+            "`--halo`)."
+        ) from None
 
 
 def _tile_limits(model: ModelInfo, tile: int | Shape | None) -> TileLimits:

@@ -15,6 +15,7 @@ EdsrError
     |   +-- NotTritonError      something answers, but not Triton
     +-- ServerTimeoutError      no answer in time
     +-- ServerNotReadyError     it answers, but is not ready
+    |   +-- BackendLostError        the process that computes in it has ended
     +-- ServerBusyError         its queue is full
     +-- AccessDeniedError       it wants credentials, or other ones
     +-- ModelNotFoundError      it does not serve that model
@@ -117,6 +118,10 @@ class ServerNotReadyError(ServerError):
     """The server answers but has not loaded its models. Retried."""
 
     exit_code = 6
+
+
+class BackendLostError(ServerNotReadyError):
+    """The server answers, but the process in it that computes has ended; it must be started again. Retried."""
 
 
 class ServerBusyError(ServerError):

@@ -138,7 +138,7 @@ def test_a_page_of_html_is_not_quoted_whole() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "no usable `scale`"),
+        ({}, "`scale` is missing"),
         ({"input": []}, "input is not stated, not image"),
         ({"output": [{"name": "y"}]}, "output is y, not upscaled"),
         ({"input": [{"name": "image", "data_type": "TYPE_FP32", "dims": [3, -1, -1]}]}, r"image is FP32 \[3, -1, -1\]"),
