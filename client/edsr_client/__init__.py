@@ -32,6 +32,7 @@ from .errors import (
     ServerNotReadyError,
     ServerTimeoutError,
     ServerUnreachableError,
+    SettingsError,
 )
 from .files import FileResult, Finishing
 from .model_info import ModelInfo
@@ -67,6 +68,7 @@ __all__ = [
     "ServerNotReadyError",
     "ServerTimeoutError",
     "ServerUnreachableError",
+    "SettingsError",
     "Transport",
     "Upscaler",
 ]

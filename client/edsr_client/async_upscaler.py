@@ -478,6 +478,8 @@ class AsyncUpscaler:
             ],
             seconds=0.0,
             notes=list(dict.fromkeys([*picture.notes, *notes])),
+            model_scale=model.scale,
+            resampled=size != (picture.size[0] * model.scale, picture.size[1] * model.scale),
         )
 
     async def _upscale_planes(

@@ -6,6 +6,7 @@ EdsrError
 |   +-- DecoderDiedError    the process that decoded it died, or took too long
 +-- BadVideoError           the video cannot be read, or is not one this package can work on
 |   +-- IncompleteVideoError  it is damaged or cut off; the output holds what could be decoded
++-- SettingsError           the file of settings is wrong
 +-- MissingExtraError       what is asked for needs an extra of this distribution that is not installed
 +-- OutputError             the result cannot be encoded or written
 |   +-- OutputExistsError   a file that the caller did not name is in its place
@@ -76,6 +77,12 @@ class IncompleteVideoError(BadVideoError):
 
 class MissingExtraError(EdsrError):
     """A library is not installed that this needs; the message names the extra that brings it."""
+
+    exit_code = 2
+
+
+class SettingsError(EdsrError):
+    """The file of settings, ~/.config/edsr.toml, is wrong; the message names the line."""
 
     exit_code = 2
 

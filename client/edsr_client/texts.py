@@ -8,6 +8,7 @@ import unicodedata
 # Longest quotation of a server's words, and longest name of a model, in characters.
 LONGEST_QUOTE = 300
 LONGEST_NAME = 200
+LONGEST_LINE = 1200
 # Sequences that a terminal obeys (ECMA-48): colours, titles of windows, the cursor; then what is left of cut ones.
 TERMINAL = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
@@ -29,6 +30,11 @@ def quoted(words: str, most: int = LONGEST_QUOTE) -> str:
 def visible(text: str) -> str:
     """A text on one line: control characters, and what is no text in any encoding, as escapes (\\n, \\x1b, \\xff)."""
     return "".join(_escaped(c) if _is_unseen(c) else c for c in text)
+
+
+def shortened(line: str, most: int = LONGEST_LINE) -> str:
+    """A line without its middle where it is too long to be read, as with a name of four thousand bytes."""
+    return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 2 :]}"
 
 
 def _is_unseen(character: str) -> bool:

@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -28,17 +28,35 @@ class Finished:
     peak_bytes: int
 
 
-def edsr(folder: Path, *arguments: object, timeout_s: float = 120, **environment: str) -> Finished:
+def edsr(
+    folder: Path, *arguments: object, environment: Mapping[str, str] | None = None, timeout_s: float = 120
+) -> Finished:
     """Run the command in a folder, its standard streams in files there.
 
     Raises:
         AssertionError: it hangs. It is killed then.
     """
+    return _run(_main, folder, arguments, environment, timeout_s)
+
+
+def edsr_with_a_fault(folder: Path, *arguments: object) -> Finished:
+    """The same, where the first thing that a command does ends in an error that nobody foresaw."""
+    return _run(_faulty, folder, arguments, None, 60)
+
+
+def _run(
+    main: Callable[[list[str]], int],
+    folder: Path,
+    arguments: Sequence[object],
+    environment: Mapping[str, str] | None,
+    timeout_s: float,
+) -> Finished:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["edsr_client.cli", "tqdm", "PIL.Image", "cv2", "aiohttp", "tritonclient.http.aio"])
     out, err, memory = (folder / f".{name}" for name in ("stdout", "stderr", "memory"))
-    argv = [os.fspath(one) if isinstance(one, Path) else str(one) for one in arguments]
-    process = context.Process(target=_child, args=(argv, folder, (out, err, memory), environment))
+    argv = [os.fsdecode(one) if isinstance(one, bytes) else str(one) for one in arguments]
+    arguments_of_child = (main, argv, folder, (out, err, memory), dict(environment or {}))
+    process = context.Process(target=_child, args=arguments_of_child)
     process.start()
     process.join(timeout_s)
     if process.exitcode is None:
@@ -70,7 +88,13 @@ def _read(path: Path) -> str:
     return path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else ""
 
 
-def _child(argv: list[str], folder: Path, files: tuple[Path, Path, Path], environment: dict[str, str]) -> NoReturn:
+def _child(
+    main: Callable[[list[str]], int],
+    argv: list[str],
+    folder: Path,
+    files: tuple[Path, Path, Path],
+    environment: dict[str, str],
+) -> NoReturn:
     os.chdir(folder)
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -80,7 +104,7 @@ def _child(argv: list[str], folder: Path, files: tuple[Path, Path, Path], enviro
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-    code = _main(argv)
+    code = main(argv)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     files[2].write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
@@ -98,3 +122,13 @@ def _main(argv: list[str]) -> int:
     except BaseException:
         traceback.print_exc()
         return 1
+
+
+def _faulty(argv: list[str]) -> int:
+    import asyncio
+
+    def fail() -> NoReturn:
+        raise RuntimeError("unforeseen")
+
+    asyncio.new_event_loop = fail
+    return _main(argv)

@@ -57,7 +57,7 @@ def test_the_root_wheel_carries_its_data(wheels: dict[str, list[str]]) -> None:
 
 def test_the_client_stays_thin() -> None:
     needs = {line.split(";")[0].split(">")[0].strip() for line in requires("edsr-client") or [] if "extra" not in line}
-    assert needs == {"numpy", "opencv-python-headless", "pillow", "shtab", "tqdm", "tritonclient[http]"}
+    assert needs == {"numpy", "opencv-python-headless", "pillow", "shtab", "tomli", "tqdm", "tritonclient[http]"}
 
 
 def test_importing_the_client_imports_nothing_of_the_rest_and_nothing_heavy() -> None:

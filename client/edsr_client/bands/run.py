@@ -130,6 +130,8 @@ async def upscale_in_bands(
         servers=list(upscaler.urls),
         seconds=round(time.monotonic() - started, 3),
         notes=list(dict.fromkeys([*notes, *files.misnamed(target, format_)])),
+        model_scale=model.scale,
+        resampled=size != layout.size,
     )
 
 

@@ -201,7 +201,8 @@ class Rows:
         if page:
             options["page"] = page
         try:
-            image = vips.Image.new_from_file(os.fspath(path), **options)
+            # As bytes: pyvips takes text for UTF-8 and a bracket at its end for options.
+            image = vips.Image.new_from_source(vips.Source.new_from_file(os.fsencode(path)), "", **options)
             if tiff is not None and tiff.photometric in (*GREYS, RGB) and image.bands != tiff.samples:
                 raise BadImageError(f"{path} is {tiff.name}, of which libvips sees {image.bands} channels; {KINDS}")
             if tiff is not None and tiff.unknown_channels:

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..errors import OutputBusyError, OutputError
+from ..hidden import hidden_name
 from ..locking import LOCK, holder, take
 from ..pictures.alpha import Array
 
@@ -50,7 +51,7 @@ class Store:
             OutputBusyError: another process does the same.
             OutputError: it cannot be written, or the disk is too full.
         """
-        folder = target.parent / f".{target.name}.edsr-bands"
+        folder = target.parent / hidden_name(target.name, ".edsr-bands")
         digest = hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
         try:
             folder.mkdir(exist_ok=True)

@@ -37,7 +37,7 @@ from ..errors import (
     ServerTimeoutError,
     ServerUnreachableError,
 )
-from ..files import FileResult, read_all
+from ..files import FileResult, is_there, read_all
 from ..pictures.budget import max_file_bytes
 from ..pictures.decode import Picture
 from ..staged import Identity, Staged, remove_leftovers
@@ -152,7 +152,7 @@ async def estimate(
             for each in batch:
                 if isinstance(each, Problem):
                     unreadable += 1
-                elif not options.overwrite and (out / each.target).exists():
+                elif not options.overwrite and await asyncio.to_thread(is_there, out / each.target):
                     left_alone += 1
                 else:
                     to_make += 1

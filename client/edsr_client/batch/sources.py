@@ -68,6 +68,9 @@ def check(sources: Sources) -> None:
     """
     if not sources.named and not sources.listed:
         raise BadImageError("Name pictures, folders or patterns, or a list of them (--from-file).")
+    for name in sources.named:
+        check_readable(name)
+    check_writable(sources.out)
     folders = [Path(name) for name in sources.named if Path(name).is_dir()]
     for name in sources.named:
         if not os.path.lexists(name) and not glob.has_magic(name):
@@ -80,6 +83,30 @@ def check(sources: Sources) -> None:
     twice = [name for name, count in Counter(folder.resolve().name for folder in folders).items() if count > 1]
     if twice:
         raise OutputError(f"Two folders are called {twice[0]}: their results would mix. Take them in two runs.")
+
+
+def check_readable(name: str) -> None:
+    """Raise BadImageError for a name that no file can have, or that leads where nobody may look."""
+    try:
+        Path(name).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise BadImageError(f"Cannot read {name}: {error.strerror}.") from None
+    except ValueError as error:  # a null character
+        raise BadImageError(f"Cannot read {name!r}: {error}.") from None
+
+
+def check_writable(out: Path) -> None:
+    """Raise OutputError for a folder of results that there cannot be."""
+    try:
+        out.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"Cannot write to {out}: {error.strerror}.") from None
+    except ValueError as error:  # a null character
+        raise OutputError(f"Cannot write to {str(out)!r}: {error}.") from None
 
 
 def find(sources: Sources) -> Iterator[Job | Problem]:

@@ -15,6 +15,7 @@ from ..async_upscaler import AsyncUpscaler
 from ..batch import MANIFEST, BatchOptions, Estimate, Outcome, Summary, estimate, run_batch
 from ..batch.sources import Job, Sources, find, read_list
 from ..files import Finishing
+from ..texts import visible
 from .connection import options_of, urls_of
 from .progress import BatchProgress, duration
 
@@ -89,7 +90,7 @@ def _run(
         words = "were made with other options or another model; --overwrite makes them anew"
         print(f"note: {summary.other_settings:,} of those that are there {words}", file=sys.stderr)
     if summary.failed > FAILURES_NAMED and not args.json:
-        print(f"note: all {summary.failed:,} failures are in {out / MANIFEST}", file=sys.stderr)
+        print(f"note: all {summary.failed:,} failures are in {visible(str(out / MANIFEST))}", file=sys.stderr)
     return SOME_FAILED if summary.failed else 0
 
 
@@ -97,7 +98,7 @@ async def _estimate(
     args: argparse.Namespace, named: Sequence[str], out: Path, options: BatchOptions, listed: Sequence[str]
 ) -> Estimate:
     async with _upscaler(args) as upscaler:
-        note = lambda words: print(f"note: {words}", file=sys.stderr)  # noqa: E731
+        note = lambda words: print(f"note: {visible(words)}", file=sys.stderr)  # noqa: E731
         return await estimate(upscaler, named, out, options, listed=listed, note=note)
 
 

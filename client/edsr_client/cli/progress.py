@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..batch import Summary
+from ..texts import visible
 
 LINE_EVERY_S = 10.0
 BATCH_LINE_EVERY_S = 60.0
@@ -21,7 +22,7 @@ class TileProgress:
     """Called with (tiles done, tiles in all). Writes on standard error; a picture of one tile needs no progress."""
 
     def __init__(self, label: str, quiet: bool = False) -> None:
-        self._label, self._quiet = label, quiet
+        self._label, self._quiet = visible(label), quiet
         self._bar: Any = None
         self._next_line = time.monotonic() + LINE_EVERY_S
 
@@ -55,7 +56,7 @@ class FrameProgress:
     """Called with (frames done, frames in all or None): done, frames a second, time left. Writes on standard error."""
 
     def __init__(self, label: str, quiet: bool = False) -> None:
-        self._label, self._quiet = label, quiet
+        self._label, self._quiet = visible(label), quiet
         self._bar: Any = None
         self._first: tuple[float, int] | None = None
         self._next_line = time.monotonic() + LINE_EVERY_S
@@ -124,8 +125,7 @@ class BatchProgress:
 
     def say(self, line: str) -> None:
         """A line on standard error, above the bar. Names that are not text are shown with what they are made of."""
-        line = line.encode("utf-8", "backslashreplace").decode("utf-8")
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(visible(line), file=sys.stderr)
 
     def update(self) -> None:
         """Show how far it is."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import OutputBusyError, OutputError
+from ..hidden import hidden_name
 from ..locking import LOCK, holder, take
 from .encoder import CodedPacket
 
@@ -73,7 +74,7 @@ class Workshop:
     """
 
     def __init__(self, target: Path, identity: Mapping[str, Any]) -> None:
-        self.folder = target.parent / f".{target.name}.edsr-video"
+        self.folder = target.parent / hidden_name(target.name, ".edsr-video")
         self.segments: list[SegmentInfo] = []
         self.ending: Ending | None = None
         self.began_anew = False
