@@ -13,7 +13,6 @@ import edsr_client.transports.triton as triton_transport
 import grpc
 import numpy as np
 import pytest
-from broken_servers import config
 from edsr_client import (
     BackendLostError,
     EdsrError,
@@ -24,10 +23,12 @@ from edsr_client import (
     ServerUnreachableError,
     Upscaler,
 )
-from forked import assert_told, edsr
 from google.protobuf.json_format import ParseDict
 from PIL import Image
 from tritonclient.grpc import service_pb2 as messages
+
+from tests.helpers.broken_servers import config
+from tests.helpers.forked import assert_told, edsr
 
 TILE = np.zeros((20, 30, 3), np.uint8)
 SIZE = 60 * 90 * 3

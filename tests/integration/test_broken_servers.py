@@ -10,7 +10,6 @@ from typing import Any
 import edsr_client.transports.triton as triton_transport
 import numpy as np
 import pytest
-from broken_servers import Answer, BrokenServer, binary, config, endless, http, output
 from edsr_client import (
     BackendLostError,
     EdsrError,
@@ -21,8 +20,10 @@ from edsr_client import (
     ServerUnreachableError,
     Upscaler,
 )
-from forked import assert_printable, assert_told, edsr
 from PIL import Image
+
+from tests.helpers.broken_servers import Answer, BrokenServer, binary, config, endless, http, output
+from tests.helpers.forked import assert_printable, assert_told, edsr
 
 TILE = np.zeros((20, 30, 3), np.uint8)
 SIZE = 60 * 90 * 3

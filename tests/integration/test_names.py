@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from edsr_client.hidden import hidden_name
 from edsr_serving import RunningServer
-from forked import Finished, assert_printable, assert_told, edsr
 from PIL import Image
 from video_files import make_video
+
+from tests.helpers.forked import Finished, assert_printable, assert_told, edsr
 
 LONGEST = 255
 NAMES = [
@@ -137,7 +138,7 @@ def test_hidden_names_fit_and_differ() -> None:
 
 def test_a_fault_of_our_own_is_called_so_and_shown_where_it_is_asked_for(tmp_path: Path) -> None:
     """What nobody foresaw: here an event loop that cannot be made."""
-    from forked import edsr_with_a_fault
+    from tests.helpers.forked import edsr_with_a_fault
 
     told = edsr_with_a_fault(tmp_path, "info", "--json")
     assert_told(told, (70,))

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edsr_serving import RunningServer
-from forked import Finished, assert_told, edsr
 from PIL import Image
+
+from tests.helpers.forked import Finished, assert_told, edsr
 
 
 @pytest.fixture
