@@ -284,6 +284,7 @@ class AsyncUpscaler:
         progress: Progress | None = None,
         overwrite: bool = False,
         bands: When = "auto",
+        restart: bool = False,
     ) -> FileResult:
         """Upscale a picture file into another, which appears whole or not at all.
 
@@ -299,6 +300,7 @@ class AsyncUpscaler:
             bands: whether the file is read, sent and written in bands, in memory that does not grow with it. "auto":
                 from 32 megapixels on, TIFF, PNG and JPEG, with the extra [gigapixel]. An interrupted call then goes on
                 when it is made again.
+            restart: throw away what an interrupted call has left, and begin anew.
 
         Raises:
             BadImageError: `src` cannot be read.
@@ -319,6 +321,7 @@ class AsyncUpscaler:
 
             target, header, format_ = banded
             options: dict[str, Any] = {"tile": tile, "halo": halo, "max_pixels": max_pixels, "frame": frame}
+            options["restart"] = restart
             return await upscale_in_bands(
                 self, source, target, header, format_, finishing, progress=progress, **options
             )
@@ -392,6 +395,7 @@ class AsyncUpscaler:
         options: VideoOptions | None = None,
         progress: VideoProgress | None = None,
         overwrite: bool = False,
+        restart: bool = False,
     ) -> VideoResult:
         """Upscale a video file into another, which appears whole or not at all. Needs the extra [video].
 
@@ -404,6 +408,7 @@ class AsyncUpscaler:
             options: codec, quality, tiles; see `edsr_client.video.VideoOptions`.
             progress: called with (frames done, frames in all or None), first with those of an earlier run.
             overwrite: whether a file that `dst` does not name may be replaced; one that it names always is.
+            restart: throw away what a run that was killed has left, and begin anew.
 
         Raises:
             BadVideoError: `src` is no video, or none that can be upscaled.
@@ -415,7 +420,9 @@ class AsyncUpscaler:
         """
         from .video.run import upscale_video
 
-        return await upscale_video(self, src, dst, options=options, progress=progress, overwrite=overwrite)
+        return await upscale_video(
+            self, src, dst, options=options, progress=progress, overwrite=overwrite, restart=restart
+        )
 
     async def _in_bands(
         self,

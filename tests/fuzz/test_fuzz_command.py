@@ -235,7 +235,7 @@ def test_any_server_is_one_line(tmp_path: Path) -> None:
     )
     def search(odd: dict[str, Any], changed: dict[str, Any] | None, command: str) -> None:
         odd = {**({"/config": http(changed)} if changed else {}), **odd}
-        options = {
+        options: dict[str, list[object]] = {
             "upscale": ["in.png", "out.png", "--overwrite"],
             "batch": ["in.png", "out", "--patience", 0, "--overwrite"],
         }

@@ -174,7 +174,7 @@ def test_an_interruption_leaves_nothing(
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code
-    assert stderr.splitlines()[-1] == "interrupted; nothing was left half written"
+    assert stderr.splitlines()[-1] == "interrupted; no result was left half written"
     assert "Traceback" not in stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 

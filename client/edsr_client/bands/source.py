@@ -261,9 +261,7 @@ def load_vips() -> Any:
     try:
         import pyvips
     except (ImportError, OSError):
-        raise MissingExtraError(
-            "Pictures this large need pyvips. Install edsr-client with its extra [gigapixel]."
-        ) from None
+        raise MissingExtraError("Pictures this large need pyvips: pip install 'pyvips[binary]>=3'.") from None
     pyvips.cache_set_max(0)
     return pyvips
 

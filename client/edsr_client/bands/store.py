@@ -39,13 +39,14 @@ class Store:
     lock: TextIO
 
     @classmethod
-    def open(cls, target: Path, work: dict[str, Any], sizes: list[int]) -> Store:
+    def open(cls, target: Path, work: dict[str, Any], sizes: list[int], restart: bool = False) -> Store:
         """Go on with the bands of the same work, or begin.
 
         Args:
             target: the result.
             work: all that the bands depend on; what is there of another work is removed.
             sizes: bytes of every band.
+            restart: begin even where there are bands of the same work.
 
         Raises:
             OutputBusyError: another process does the same.
@@ -59,7 +60,7 @@ class Store:
             if lock is None:
                 number = holder(folder / LOCK)
                 raise OutputBusyError(f"Process {number} is at {target} already. Wait for it, or name another output.")
-            if _read(folder / "work") != digest:
+            if restart or _read(folder / "work") != digest:
                 for band in folder.glob("*.band"):
                     band.unlink()
             _write(folder / "work", digest.encode())
@@ -92,12 +93,14 @@ class Store:
         except OSError as error:
             raise OutputError(f"Cannot write {self.path(index)}: {error.strerror}. The same command goes on.") from None
 
-    def release(self) -> None:
-        """Let another process go on with what there is."""
-        if any(self.folder.glob("*.band")):
+    def release(self) -> tuple[int, int]:
+        """Let another process go on with what there is: so many bands, and their bytes."""
+        sizes = [_size(band) for band in self.folder.glob("*.band")]
+        if sizes:
             self.lock.close()
         else:
             self.remove()
+        return len(sizes), sum(sizes)
 
     def remove(self) -> None:
         """Throw all away."""

@@ -201,6 +201,7 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
         help="read, send and write in bands: little memory, and an interrupted run goes on (default: auto, from 32 "
         "megapixels on; TIFF, PNG, JPEG)",
     )
+    _restart_option(tiles)
     _frame_option(tiles)
     parser.set_defaults(run=upscale.run, command="upscale", parser=parser)
 
@@ -226,6 +227,9 @@ def _batch_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     ).complete = shtab.FILE
     parser.add_argument("-r", "--recursive", action="store_true", help="look into folders of folders, keep their tree")
     parser.add_argument("--follow-links", action="store_true", help="look into folders that are linked to")
+    parser.add_argument(
+        "--own-results", action="store_true", help="take photo_x3.png beside photo.jpg, too; else it is passed over"
+    )
     parser.add_argument("-n", "--dry-run", action="store_true", help="say what there is to do, and about how long")
     parser.add_argument("--jobs", type=int, metavar="N", help="pictures at a time (default: suits the servers)")
     parser.add_argument(
@@ -281,6 +285,14 @@ def _tile_options(parser: argparse.ArgumentParser) -> Any:
     return tiles
 
 
+def _restart_option(group: Any) -> None:
+    group.add_argument(
+        "--restart",
+        action="store_true",
+        help="throw away what an interrupted run has left, begin anew",
+    )
+
+
 def _frame_option(group: Any) -> None:
     group.add_argument("--frame", type=int, metavar="N", help="take this frame or page, from 0")
 
@@ -319,6 +331,7 @@ def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     work.add_argument(
         "--max-pixels", type=int, default=VIDEO_MAX_PIXELS, metavar="N", help="refuse larger frames (%(default)s)"
     )
+    _restart_option(work)
     parser.set_defaults(run=video.run, command="video", parser=parser)
 
 

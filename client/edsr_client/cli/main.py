@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as interruption:
-        print("interrupted; nothing was left half written", file=sys.stderr)
+        print("interrupted; no result was left half written", file=sys.stderr)
         return TERMINATED if interruption.args else INTERRUPTED
     except Exception as error:
         return _failed(error, args)

@@ -28,7 +28,7 @@ CONNECTION = (
 TOKEN_FILE = "token-file"  # noqa: S105
 COMMANDS = ("upscale", "batch", "video", "info", "doctor")
 # What belongs to one call alone, and what would keep a secret in this file.
-NEVER = ("help", "version", "token", "output", "overwrite", "from-file", "dry-run", "debug")
+NEVER = ("help", "version", "token", "output", "overwrite", "from-file", "dry-run", "debug", "restart")
 
 
 @dataclass(frozen=True)

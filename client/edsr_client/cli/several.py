@@ -50,15 +50,14 @@ def run_several(
     planned = targets(sources, folder, template, finishing, upscaler.model_info().scale)
     if folder is not None:
         make_folder(folder)
+    flags: dict[str, Any] = {"overwrite": args.overwrite, "bands": args.bands, "restart": args.restart}
     failed: list[str] = []
     for source, target in zip(sources, planned, strict=True):
         try:
             if template and target is not None:
                 prepare(target, finishing)
             with TileProgress(source.name, args.quiet) as progress:
-                result = upscaler.upscale_file(
-                    source, target, progress=progress, overwrite=args.overwrite, bands=args.bands, **options
-                )
+                result = upscaler.upscale_file(source, target, progress=progress, **flags, **options)
             tell(result, source)
         except EdsrError as error:
             if isinstance(error, ServerError) and not isinstance(error, RequestRefusedError):

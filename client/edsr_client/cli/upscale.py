@@ -44,10 +44,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("Standard output is a terminal. Name a file: `edsr upscale - out.png < in.jpg`.")
     with upscaler_of(args) as upscaler, TileProgress(label, args.quiet) as progress:
         if args.src != PIPE and not to_stdout:
-            overwrite = args.overwrite
-            result = upscaler.upscale_file(
-                args.src, args.dst, progress=progress, overwrite=overwrite, bands=args.bands, **options
-            )
+            flags: dict[str, Any] = {"overwrite": args.overwrite, "bands": args.bands, "restart": args.restart}
+            result = upscaler.upscale_file(args.src, args.dst, progress=progress, **flags, **options)
         else:
             if not to_stdout:
                 format_ = check_target(None, Path(args.dst), finishing)

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     with upscaler_of(args) as upscaler, FrameProgress(Path(args.src).name, args.quiet) as progress:
         try:
             result = upscaler.upscale_video(
-                args.src, args.dst, options=options, progress=progress, overwrite=args.overwrite
+                args.src, args.dst, options=options, progress=progress, overwrite=args.overwrite, restart=args.restart
             )
         except IncompleteVideoError as error:
             if not args.json:
