@@ -18,6 +18,7 @@ from .edge import unforeseen
 from .errors import ServingError, StartupError
 from .log import readable
 from .options import ServerOptions
+from .others import running_servers
 from .server import RunningServer, backends_alive, start, wait_for
 from .variants import AUTO, PRECISIONS, spelled
 
@@ -194,8 +195,10 @@ def _status(args: argparse.Namespace) -> int:
     for model in repository.find_models(args.repository):
         loaded = state is not None and model.name in state.models
         models[model.name] = ("ready" if ready else "loading") if loaded else model.problem or "built, not loaded"
+    others = [other for other in running_servers() if state is None or other.pid != state.pid]
     if args.json:
         facts = {"running": state is not None, "ready": ready, "models": models}
+        facts["others"] = [{"pid": o.pid, "run_dir": str(o.run_dir), "http_port": o.http_port} for o in others]
         print(json.dumps(facts | (state.as_dict() if state else {}), indent=2))
     else:
         print(
@@ -205,4 +208,6 @@ def _status(args: argparse.Namespace) -> int:
         )
         for name, text in models.items():
             print(f"  {name}: {text}")
+        for other in others:
+            print(f"another server runs (pid {other.pid}), HTTP port {other.http_port}, run folder {other.run_dir}")
     return 0 if ready else 3

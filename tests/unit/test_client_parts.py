@@ -187,7 +187,7 @@ def test_the_output_may_stand_after_options() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["upscale"], ["upscale", "a", "b", "c"], ["upscale", "a", "--tile", "x"], ["upscale", "a", "--halo", "all"],
+    [[], ["upscale"], ["upscale", "a", "--tile", "x"], ["upscale", "a", "--halo", "all"],
      ["upscale", "a", "--halo", "-3"], ["upscale", "a", "--halo=9.5"], ["upscale", "a", "--tile", "0"],
      ["upscale", "a", "--tile", "9x-9"], ["upscale", "a", "--format", "psd"],
      ["nothing"], ["upscale", "a", "--nothing"]],

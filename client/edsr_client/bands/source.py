@@ -261,7 +261,9 @@ def load_vips() -> Any:
     try:
         import pyvips
     except (ImportError, OSError):
-        raise MissingExtraError("Pictures this large need pyvips: pip install 'pyvips[binary]>=3'.") from None
+        raise MissingExtraError(
+            "Pictures this large need pyvips: pip install 'pyvips[binary]>=3' (edsr-client's extra [gigapixel])."
+        ) from None
     pyvips.cache_set_max(0)
     return pyvips
 

@@ -326,7 +326,9 @@ class GrpcTransport(TritonTransport):
         try:
             import tritonclient.grpc.aio as module
         except (ImportError, RuntimeError):
-            raise EdsrError("gRPC is not installed. pip install 'tritonclient[grpc]>=2.60', or use HTTP.") from None
+            raise EdsrError(
+                "gRPC is not installed. pip install 'tritonclient[grpc]>=2.60' (extra [grpc]), or use HTTP."
+            ) from None
         super().__init__(address, credentials, shared_memory, module)
         # gRPC metadata is lower case.
         self._headers = {name.lower(): value for name, value in self._headers.items()}
