@@ -248,7 +248,7 @@ def test_errors_are_one_line_and_leave_nothing(run: Run, embedded_server: Runnin
         (("text.png", "o.png", *here), 3, "not a picture of a known format"),
         (("empty.png", "o.png", *here), 3, "is empty"),
         (("cut.png", "o.png", *here), 3, "damaged or truncated"),
-        ((".", "o.png", *here), 3, "directory"),
+        ((".", "o.png", *here), 3, "edsr batch . OUT"),
         (("a.png", "o.xyz", *here), 4, "unknown extension"),
         (("a.png", "no/o.png", *here), 4, "there is no folder"),
         (("a.png", "./a.png", *here), 4, "the input itself"),
