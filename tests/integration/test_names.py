@@ -129,6 +129,13 @@ def test_a_video_whose_name_leaves_no_room_for_hidden_ones_is_made(
     assert not list(tmp_path.glob(".*edsr-video"))
 
 
+def test_wrong_usage_is_shown_without_what_a_terminal_obeys(tmp_path: Path) -> None:
+    finished = edsr(tmp_path, "video", "a", "b", "--format", "\x1b[31m\x1f")
+    assert finished.code == 2
+    assert_printable(finished)
+    assert r"\x1b[31m\x1f" in finished.stderr
+
+
 def test_hidden_names_fit_and_differ() -> None:
     assert hidden_name("a.mp4", ".edsr-video") == ".a.mp4.edsr-video"
     long = [hidden_name("ü" * 120 + str(number) + "x" * 9, ".edsr-video") for number in range(20)]

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 import shtab
 
@@ -15,7 +15,7 @@ from ..async_upscaler import check_tiling
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import ALIASES, FORMATS
 from ..retrying import RetryPolicy
-from ..texts import visible
+from ..texts import shortened, visible
 from ..video.options import CODECS, CONTAINERS, PIXEL_FORMATS
 from ..video.options import DEFAULT_MAX_PIXELS as VIDEO_MAX_PIXELS
 from . import batch, doctor, info, settings, targets, upscale, video
@@ -108,9 +108,16 @@ def _one_or_several(args: argparse.Namespace) -> None:
     args.src = args.inputs[0]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong without what a terminal would obey."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shortened(visible(message)))
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edsr",
         description="Super-resolution of pictures and videos by an EDSR model on a Triton server.",
         epilog=EXAMPLES,
