@@ -219,7 +219,7 @@ def ignore_own(root: Path) -> None:
 
     listed = load_cards(root, local=False)
     for folder in (root / "model_repository").glob(f"*/{CONFIGS_FOLDER}"):
-        own = sorted(path.name for path in folder.glob("*.pbtxt") if card_and_flavour(path.stem)[0] not in listed)
+        own = sorted(path.name for path in folder.glob("*.pbtxt") if Variant.parse(path.stem).card not in listed)
         ignoring = folder / ".gitignore"
         if own:
             lines = [

@@ -117,7 +117,7 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
-    parser = _Parser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="edsr",
         description="Super-resolution of pictures and videos by an EDSR model on a Triton server.",
         epilog=EXAMPLES,

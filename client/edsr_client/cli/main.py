@@ -24,14 +24,14 @@ from .arguments import parse
 from .library_words import told_with
 
 REFUSED_BY_SYSTEM, USAGE_ERROR, FAULT, INTERRUPTED, TERMINATED = 1, 2, 70, 130, 143
-DEBUG_VARIABLE = "EDSR_DEBUG"
+TRACEBACK_VARIABLE = "EDSR_TRACEBACK"
 PACKAGE = __name__.partition(".")[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the process's exit code. Whatever goes wrong is one line on standard error.
 
-    With --debug, or EDSR_DEBUG in the environment, a traceback comes before it.
+    With --debug, or EDSR_TRACEBACK in the environment, a traceback comes before it.
     """
     _let_any_name_be_printed(sys.stdout, sys.stderr)
     # What is known of the arguments where they are wrong.
@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _failed(error: Exception, args: argparse.Namespace) -> int:
-    if getattr(args, "debug", False) or os.environ.get(DEBUG_VARIABLE):
+    if getattr(args, "debug", False) or os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
     words, exit_code = _told(error)
     print(f"error: {shortened(visible(words))}", file=sys.stderr)
@@ -85,7 +85,7 @@ def _told(error: Exception) -> tuple[str, int]:
         where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
         return f"The system refuses: {error.strerror}{where}.", REFUSED_BY_SYSTEM
     kind = f"{type(error).__name__}: {quoted(str(error))}"
-    advice = f"Run it again with --debug, and report what that shows ({DEBUG_VARIABLE}=1 does the same)."
+    advice = f"Run it again with --debug, and report what that shows ({TRACEBACK_VARIABLE}=1 does the same)."
     return f"This is a fault of edsr itself ({kind}). {advice}", FAULT
 
 
