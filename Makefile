@@ -9,6 +9,7 @@ HTTP_PORT ?= 8000
 GRPC_PORT ?= 8001
 METRICS_PORT ?= 8002
 BIND ?= 127.0.0.1
+RUN_DIR ?= .run
 PRECISION ?= auto
 FLAVOUR ?= auto
 FUZZ_SECONDS ?= 300
@@ -17,8 +18,8 @@ CONTAINER ?= edsr-triton
 
 # Every variable that a user may set. A recipe never expands one: it gets its value by the environment, as "$$GPU", in
 # quotes, so that nothing in it is read by a shell or by make. A new one belongs here; a test tries them all.
-VARIABLES := TRITON_VERSION PYTHON VENV HTTP_PORT GRPC_PORT METRICS_PORT BIND PRECISION FLAVOUR FUZZ_SECONDS IMAGE_NAME \
-	CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS PUBLISH EXIT_TIMEOUT
+VARIABLES := TRITON_VERSION PYTHON VENV HTTP_PORT GRPC_PORT METRICS_PORT BIND RUN_DIR PRECISION FLAVOUR FUZZ_SECONDS \
+	IMAGE_NAME CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS PUBLISH EXIT_TIMEOUT
 # Taken literally: `$(shell ...)` in a value stays text, in whatever is given on the command line.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 $(foreach name,$(VARIABLES),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
@@ -33,7 +34,7 @@ override models = $(call each,MODEL,--model)
 # Its own parser of words and quotes, which runs nothing: T="-k 'this or that'".
 override pytest = PYTEST_ADDOPTS="$$PYTEST_ADDOPTS $$T" $(PY) -m pytest
 override engine-options = --gpu "$$GPU" --precision "$$PRECISION" "$$@"
-override server-options = --bind "$$BIND" --http-port "$$HTTP_PORT" --grpc-port "$$GRPC_PORT" \
+override server-options = --run-dir "$$RUN_DIR" --bind "$$BIND" --http-port "$$HTTP_PORT" --grpc-port "$$GRPC_PORT" \
 	--metrics-port "$$METRICS_PORT" --precision "$$PRECISION" $${GPU:+--gpu "$$GPU"} "$$@"
 # What the server inside needs on the host's side: pinned buffers and shared memory for answers of 224 MB.
 override docker-gpu := --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864
@@ -43,6 +44,7 @@ override publish := $(if $(filter 1,$(PUBLISH)),--publish)
 # What must be made before serving: engines are made by a command of their own.
 override to-serve := $(if $(GPU),setup,$(if $(filter int8,$(PRECISION)),int8,onnx))
 override need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
+override need-results = $(if $(and $(A),$(B)),,$(error Name two files of results: make perf-compare A=before.json B=after.json. `make perf` writes them into perf/results))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo perf perf-compare gpus plan sizing engines verify
@@ -122,7 +124,7 @@ perf: onnx ## Load-test with perf_analyzer (SCENARIO=quick|full|tail URL= MODEL=
 		--precision "$$PRECISION" "$$@"
 
 perf-compare: setup ## Two files of results side by side (A= B=); exit code 20 if B is slower
-	@$(PY) -m edsr_perf compare "$$A" "$$B" --html perf/results/compare.html
+	$(need-results)@$(PY) -m edsr_perf compare "$$A" "$$B" --html perf/results/compare.html
 
 gpus: setup ## List the cards of gpus.toml
 	@$(PY) -m edsr_conversion gpus
@@ -146,14 +148,14 @@ verify: known-gpu onnx ## Measure engines on their card: parity, memory, latency
 serve: $(to-serve) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GRPC_PORT= BIND= MODEL=)
 	@$(models) $(PY) -m edsr_serving run $(server-options)
 
-start: $(to-serve) ## Serve in the background
+start: $(to-serve) ## Serve in the background (RUN_DIR= and ports for a second server)
 	@$(models) $(PY) -m edsr_serving start $(server-options)
 
-stop: setup ## Stop the server in the background, answering what waits (EXIT_TIMEOUT=)
-	@$(PY) -m edsr_serving stop $${EXIT_TIMEOUT:+--exit-timeout "$$EXIT_TIMEOUT"}
+stop: setup ## Stop the server in the background, answering what waits (RUN_DIR= EXIT_TIMEOUT=)
+	@$(PY) -m edsr_serving stop --run-dir "$$RUN_DIR" $${EXIT_TIMEOUT:+--exit-timeout "$$EXIT_TIMEOUT"}
 
-status: setup ## Does it answer, by a real request of one pixel to each model
-	@$(PY) -m edsr_serving status
+status: setup ## Does it answer, by a real request of one pixel to each model; which others run (RUN_DIR=)
+	@$(PY) -m edsr_serving status --run-dir "$$RUN_DIR"
 
 image: ## Build the server's container image (needs Docker)
 	docker build --target server --build-arg "TRITON_VERSION=$$TRITON_VERSION" -f Dockerfile.triton \

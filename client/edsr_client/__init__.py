@@ -12,6 +12,7 @@ AsyncUpscaler is the same for asyncio.
 from .async_upscaler import AsyncUpscaler
 from .errors import (
     AccessDeniedError,
+    BackendLostError,
     BadImageError,
     BadVideoError,
     DecoderDiedError,
@@ -31,6 +32,7 @@ from .errors import (
     ServerNotReadyError,
     ServerTimeoutError,
     ServerUnreachableError,
+    SettingsError,
 )
 from .files import FileResult, Finishing
 from .model_info import ModelInfo
@@ -41,6 +43,7 @@ from .upscaler import Upscaler
 __all__ = [
     "AccessDeniedError",
     "AsyncUpscaler",
+    "BackendLostError",
     "BadImageError",
     "BadVideoError",
     "DecoderDiedError",
@@ -65,6 +68,7 @@ __all__ = [
     "ServerNotReadyError",
     "ServerTimeoutError",
     "ServerUnreachableError",
+    "SettingsError",
     "Transport",
     "Upscaler",
 ]

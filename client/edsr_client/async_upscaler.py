@@ -22,7 +22,7 @@ from .addresses import addresses
 from .bands.plan import When, check_pixels, wanted
 from .bands.source import Header, header_of, refusal
 from .border import Border, check_border, keep_flat, margins_of, window
-from .errors import EdsrError, ImageTooLargeError
+from .errors import EdsrError, ImageTooLargeError, ModelContractError
 from .files import FileResult, Finishing
 from .forecast import Forecast, forecast, outline
 from .many import in_order
@@ -301,6 +301,7 @@ class AsyncUpscaler:
         progress: Progress | None = None,
         overwrite: bool = False,
         bands: When = "auto",
+        restart: bool = False,
     ) -> FileResult:
         """Upscale a picture file into another, which appears whole or not at all.
 
@@ -316,6 +317,7 @@ class AsyncUpscaler:
             bands: whether the file is read, sent and written in bands, in memory that does not grow with it. "auto":
                 from 32 megapixels on, TIFF, PNG and JPEG, with the extra [gigapixel]. An interrupted call then goes on
                 when it is made again.
+            restart: throw away what an interrupted call has left, and begin anew.
 
         Raises:
             BadImageError: `src` cannot be read.
@@ -337,6 +339,7 @@ class AsyncUpscaler:
             target, header, format_ = banded
             options: dict[str, Any] = {"tile": tile, "halo": halo, "max_pixels": max_pixels, "frame": frame}
             options["border"] = border
+            options["restart"] = restart
             return await upscale_in_bands(
                 self, source, target, header, format_, finishing, progress=progress, **options
             )
@@ -473,6 +476,7 @@ class AsyncUpscaler:
         options: VideoOptions | None = None,
         progress: VideoProgress | None = None,
         overwrite: bool = False,
+        restart: bool = False,
     ) -> VideoResult:
         """Upscale a video file into another, which appears whole or not at all. Needs the extra [video].
 
@@ -485,6 +489,7 @@ class AsyncUpscaler:
             options: codec, quality, tiles; see `edsr_client.video.VideoOptions`.
             progress: called with (frames done, frames in all or None), first with those of an earlier run.
             overwrite: whether a file that `dst` does not name may be replaced; one that it names always is.
+            restart: throw away what a run that was killed has left, and begin anew.
 
         Raises:
             BadVideoError: `src` is no video, or none that can be upscaled.
@@ -496,7 +501,9 @@ class AsyncUpscaler:
         """
         from .video.run import upscale_video
 
-        return await upscale_video(self, src, dst, options=options, progress=progress, overwrite=overwrite)
+        return await upscale_video(
+            self, src, dst, options=options, progress=progress, overwrite=overwrite, restart=restart
+        )
 
     async def _in_bands(
         self,
@@ -560,6 +567,8 @@ class AsyncUpscaler:
             ],
             seconds=0.0,
             notes=list(dict.fromkeys([*picture.notes, *notes])),
+            model_scale=model.scale,
+            resampled=size != (picture.size[0] * model.scale, picture.size[1] * model.scale),
         )
 
     async def _upscale_planes(
@@ -644,15 +653,22 @@ def grid_for(
     Raises:
         ValueError: as `AsyncUpscaler.upscale`.
         EdsrError: a halo is needed and the model does not say one.
+        ModelContractError: what the model says of tiles and halo does not go together, and the caller names neither.
     """
     limits, margins = _tile_limits(model, tile), margins_of(picture, border)
     while True:
         try:
             return _cut(picture, model, limits, halo, margins)
-        except (ValueError, EdsrError):
-            if margins == NO_MARGINS:
+        except (ValueError, EdsrError) as error:
+            if margins != NO_MARGINS:
+                margins = ((margins[0][0] // 2, margins[0][1] // 2), (margins[1][0] // 2, margins[1][1] // 2))
+                continue
+            if tile is not None or halo is not None or isinstance(error, EdsrError):
                 raise
-            margins = ((margins[0][0] // 2, margins[0][1] // 2), (margins[1][0] // 2, margins[1][1] // 2))
+            raise ModelContractError(
+                f"What the model {model.name!r} says of its tiles makes no sense: {error} (tile=..., halo=...; "
+                "`--tile`, `--halo`)."
+            ) from None
 
 
 def _cut(picture: Shape, model: ModelInfo, limits: TileLimits, halo: Halo | None, margins: Margins) -> Grid:

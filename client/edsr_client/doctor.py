@@ -131,7 +131,7 @@ async def _examine_one(
 
 
 def _server_check(address: Address, name: str, version: str, first_ms: float) -> Check:
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isascii() and part.isdigit())
     message = f"{name} {version} answers ({first_ms:.0f} ms)"
     if numbers < OLDEST_FOR_NETWORKS and not address.is_local:
         return Check(
@@ -154,7 +154,7 @@ def _config_checks(url: str, config: dict[str, Any], info: ModelInfo) -> list[Ch
                 "Remove the block.",
             )
         )
-    if (config.get("response_cache") or {}).get("enable"):
+    if _entry(config, "response_cache", "enable"):
         found.append(("the response cache is on: pictures are rarely sent twice", "Remove response_cache."))
     if info.tile is None:
         found.append(
@@ -278,13 +278,22 @@ async def _statistics(transport: Transport, model: str) -> dict[str, float] | No
 
 
 def _times_ms(statistics_: dict[str, Any]) -> dict[str, float]:
-    inference = statistics_.get("inference_stats") or {}
-
     def total(key: str, value: str = "ns") -> float:
-        return float((inference.get(key) or {}).get(value, 0))
+        found = _entry(statistics_, "inference_stats", key, value)
+        try:
+            return float(found or 0)  # gRPC has them as text
+        except (TypeError, ValueError, OverflowError):
+            return 0.0
 
     compute = sum(total(key) for key in ("compute_input", "compute_infer", "compute_output"))
     return {"count": total("success", "count"), "queue": total("queue") / 1e6, "compute": compute / 1e6}
+
+
+def _entry(record: Any, *keys: str) -> Any:
+    """What stands there in a record of records; None if it has not that form."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, dict) else None
+    return record
 
 
 async def _shared_memory_check(address: Address, info: ModelInfo) -> Check:

@@ -6,6 +6,7 @@ EdsrError
 |   +-- DecoderDiedError    the process that decoded it died, or took too long
 +-- BadVideoError           the video cannot be read, or is not one this package can work on
 |   +-- IncompleteVideoError  it is damaged or cut off; the output holds what could be decoded
++-- SettingsError           the file of settings is wrong
 +-- MissingExtraError       what is asked for needs an extra of this distribution that is not installed
 +-- OutputError             the result cannot be encoded or written
 |   +-- OutputExistsError   a file that the caller did not name is in its place
@@ -15,6 +16,7 @@ EdsrError
     |   +-- NotTritonError      something answers, but not Triton
     +-- ServerTimeoutError      no answer in time
     +-- ServerNotReadyError     it answers, but is not ready
+    |   +-- BackendLostError        the process that computes in it has ended
     +-- ServerBusyError         its queue is full
     +-- AccessDeniedError       it wants credentials, or other ones
     +-- ModelNotFoundError      it does not serve that model
@@ -79,6 +81,12 @@ class MissingExtraError(EdsrError):
     exit_code = 2
 
 
+class SettingsError(EdsrError):
+    """The file of settings, ~/.config/edsr.toml, is wrong; the message names the line."""
+
+    exit_code = 2
+
+
 class OutputError(EdsrError):
     """The result cannot be encoded or written. What was there before is unchanged."""
 
@@ -117,6 +125,10 @@ class ServerNotReadyError(ServerError):
     """The server answers but has not loaded its models. Retried."""
 
     exit_code = 6
+
+
+class BackendLostError(ServerNotReadyError):
+    """The server answers, but the process in it that computes has ended; it must be started again. Retried."""
 
 
 class ServerBusyError(ServerError):

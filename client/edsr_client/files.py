@@ -67,6 +67,8 @@ class FileResult:
         servers: the addresses that answered.
         seconds: from the first byte read to the last written.
         notes: what could not be kept, in words.
+        model_scale: factor of the network; 0 if it is not known.
+        resampled: whether the network's result was resampled (Lanczos) to the size that was asked for.
     """
 
     path: str
@@ -80,6 +82,8 @@ class FileResult:
     servers: list[str]
     seconds: float
     notes: list[str] = field(default_factory=list)
+    model_scale: int = 0
+    resampled: bool = False
 
 
 def read_file(src: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:
@@ -205,11 +209,25 @@ def made_up_name(
     """
     suffix = f"x{finishing.scale or model_scale:g}" if finishing.max_side is None else f"{finishing.max_side}px"
     target = folder / f"{src.stem}_{suffix}{extension}"
-    if not overwrite and target.exists():
+    if not overwrite and is_there(target):
         raise OutputExistsError(
             f"{target} exists; nothing was changed. Name the output, or take overwrite=True (`--overwrite`)."
         )
     return target
+
+
+def is_there(target: Path) -> bool:
+    """Whether there is a file of a name that was made up.
+
+    Raises:
+        OutputError: there can be none.
+    """
+    try:
+        return target.exists()
+    except OSError as error:  # a name that has grown too long
+        raise OutputError(f"Cannot write {target}: {error.strerror}. Name the output.") from None
+    except ValueError as error:  # a null character in the name
+        raise OutputError(f"Cannot write {str(target)!r}: {error}.") from None
 
 
 def check_result(picture: Picture, format_: Format, finishing: Finishing, model_scale: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import (
+    BackendLostError,
     EdsrError,
     ModelNotFoundError,
     RequestRefusedError,
@@ -26,13 +28,16 @@ from .model_info import PREFERRED_MODELS, ModelInfo
 from .pace import Pace
 from .retrying import RetryPolicy, is_transient
 from .transports import Transport
-from .transports.error_mapping import unreachable
+from .transports.error_mapping import unreachable, wrong_output
 
 T = TypeVar("T")
 logger = logging.getLogger("edsr_client")
 # While an answer is awaited, the server is asked this often whether it still lives; a machine that lost its power
 # would otherwise be waited for until the tile's own, long, time-out.
 HEARTBEAT_S, MISSED_HEARTBEATS = 10.0, 3
+# Of a request of one pixel beside one that takes long. A process of Triton's that has ended takes with it what it was
+# at, and Triton goes on calling itself ready: only another request is told.
+TRIAL_TIMEOUT_S = 600.0
 
 
 @dataclass
@@ -47,6 +52,7 @@ class Server:
     rejected: str = ""
     answered: int = 0
     pace: Pace = field(default_factory=Pace)
+    trial: asyncio.Task[None] | None = None
 
     def tell(self, info: ModelInfo) -> None:
         """What the server says of its model."""
@@ -106,6 +112,9 @@ class Servers:
     async def close(self) -> None:
         """Close all connections."""
         for server in self._servers:
+            if server.trial is not None:
+                server.trial.cancel()
+                await asyncio.gather(server.trial, return_exceptions=True)
             await server.transport.close()
 
     async def model(self) -> ModelInfo:
@@ -168,11 +177,11 @@ class Servers:
         request = server.transport.infer(
             model.name, images, scale=model.scale, request_id=request_id, timeout_s=timeout_s
         )
-        answer = await _while_alive(request, server.transport)
+        answer = await _while_alive(request, server, model)
         count, height, width = images.shape[:3]
         expected = (count, model.scale * height, model.scale * width, 3)
         if answer.shape != expected or answer.dtype != np.uint8:
-            raise RequestRefusedError(f"{server.transport.url} answered {answer.dtype} {answer.shape}, not {expected}.")
+            raise wrong_output(server.transport.url, f"{answer.dtype} {list(answer.shape)}", expected)
         logger.info(
             "%s: %dx%d px by %s in %.0f ms",
             request_id,
@@ -347,27 +356,49 @@ async def preferred_model(transport: Transport) -> str:
     )
 
 
-async def _while_alive(request: Coroutine[Any, Any, T], transport: Transport) -> T:
+async def _while_alive(request: Coroutine[Any, Any, T], server: Server, model: ModelInfo) -> T:
     """Await an answer for as long as the server shows signs of life."""
     task = asyncio.ensure_future(request)
     missed = 0
     try:
         while True:
-            done, _ = await asyncio.wait({task}, timeout=HEARTBEAT_S)
-            if done:
+            trial = server.trial
+            waited_for = {task, trial} if trial else {task}
+            await asyncio.wait(waited_for, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
                 return task.result()
+            if trial is not None and trial.done():
+                _look_at(trial, server)
+                continue
             try:
-                missed = 0 if await transport.server_live() else missed + 1
+                missed = 0 if await server.transport.server_live() else missed + 1
             except ServerError:
                 missed += 1
             if missed >= MISSED_HEARTBEATS:
-                raise unreachable(transport.url, "it stopped answering")
+                raise unreachable(server.transport.url, "it stopped answering")
+            if server.trial is None:
+                server.trial = asyncio.ensure_future(_try_out(server.transport, model))
     finally:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # looked at, also where a cancellation of ours came at the same moment
+
+
+async def _try_out(transport: Transport, model: ModelInfo) -> None:
+    """Have one pixel upscaled, beside what takes long."""
+    pixel, name = np.zeros((1, 1, 1, 3), np.uint8), f"edsr-trial-{uuid.uuid4().hex[:8]}"
+    await transport.infer(model.name, pixel, scale=model.scale, request_id=name, timeout_s=TRIAL_TIMEOUT_S)
+
+
+def _look_at(trial: asyncio.Task[None], server: Server) -> None:
+    """Raise BackendLostError if that came of a trial; whatever else did, the next one tells again."""
+    if server.trial is trial:
+        server.trial = None
+    error = None if trial.cancelled() else trial.exception()
+    if isinstance(error, BackendLostError):
+        raise error
 
 
 def _mismatch(model: ModelInfo, other: ModelInfo) -> str:

@@ -143,6 +143,7 @@ class Upscaler:
         progress: Progress | None = None,
         overwrite: bool = False,
         bands: When = "auto",
+        restart: bool = False,
     ) -> FileResult:
         """See AsyncUpscaler.upscale_file."""
         return self._thread.run(
@@ -158,6 +159,7 @@ class Upscaler:
                 progress=progress,
                 overwrite=overwrite,
                 bands=bands,
+                restart=restart,
             )
         )
 
@@ -287,10 +289,13 @@ class Upscaler:
         options: VideoOptions | None = None,
         progress: VideoProgress | None = None,
         overwrite: bool = False,
+        restart: bool = False,
     ) -> VideoResult:
         """See AsyncUpscaler.upscale_video."""
         return self._thread.run(
-            self._async.upscale_video(src, dst, options=options, progress=progress, overwrite=overwrite)
+            self._async.upscale_video(
+                src, dst, options=options, progress=progress, overwrite=overwrite, restart=restart
+            )
         )
 
 

@@ -232,6 +232,7 @@ def _configs(args: argparse.Namespace) -> None:
         repository.remove(path)
         print(f"removed {path}: its model or card is not listed any more")
     changed = repository.write(files)
+    repository.ignore_own(args.root)
     print("\n".join(f"wrote {path}" for path in changed) or f"all {len(files)} configurations are up to date")
 
 

@@ -205,6 +205,33 @@ def remove(path: Path) -> None:
         raise ConversionError(f"Cannot remove {path}: {error.strerror}.") from None
 
 
+def ignore_own(root: Path) -> None:
+    """Tell git of the configurations of cards that are not in gpus.toml: they are this machine's own.
+
+    They stand among those that are committed; a `.gitignore` beside them, which names itself too, keeps `git status`
+    clean.
+
+    Raises:
+        ConversionError: it cannot be written.
+        CatalogueError, CardError: gpus.toml is wrong.
+    """
+    from .gpu.cards import load_cards
+
+    listed = load_cards(root, local=False)
+    for folder in (root / "model_repository").glob(f"*/{CONFIGS_FOLDER}"):
+        own = sorted(path.name for path in folder.glob("*.pbtxt") if Variant.parse(path.stem).card not in listed)
+        ignoring = folder / ".gitignore"
+        if own:
+            lines = [
+                "# Written by `make configs` and `make engines`: cards that are not in gpus.toml.",
+                ".gitignore",
+                *own,
+            ]
+            write_file(ignoring, ("\n".join(lines) + "\n").encode())
+        elif ignoring.exists():
+            remove(ignoring)
+
+
 def stale(files: dict[Path, str], repository: Path) -> list[Path]:
     """Rendered configurations in `repository` of models or cards that are listed no more, `files` being those of all.
 

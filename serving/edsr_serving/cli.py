@@ -22,6 +22,7 @@ from .errors import RequestsCutOffError, ServingError, StartupError
 from .keeper import Keeper
 from .log import readable
 from .options import ServerOptions
+from .others import running_servers
 from .server import RunningServer, check_options
 from .variants import AUTO, PRECISIONS, spelled
 from .watch import how_it_ended
@@ -290,8 +291,10 @@ def _status(args: argparse.Namespace) -> int:
     for model in repository.find_models(args.repository):
         models[model.name] = asked[model.name][1] if model.name in asked else model.problem or "built, not loaded"
     trouble = state.trouble if state else background.last_trouble(args.run_dir)
+    others = [other for other in running_servers() if state is None or other.pid != state.pid]
     if args.json:
         facts = {"running": state is not None, "ready": ready, "models": models, "trouble": trouble}
+        facts["others"] = [{"pid": o.pid, "run_dir": str(o.run_dir), "http_port": o.http_port} for o in others]
         print(json.dumps(facts | (state.as_dict() if state else {}), indent=2))
         return 0 if ready else 3
     if state is None:
@@ -302,4 +305,6 @@ def _status(args: argparse.Namespace) -> int:
         print(f"running (pid {state.pid}), http://{state.http_url}, gRPC {state.grpc_url}")
     for name, text in models.items():
         print(f"  {name}: {text}")
+    for other in others:
+        print(f"another server runs (pid {other.pid}), HTTP port {other.http_port}, run folder {other.run_dir}")
     return 0 if ready else 3

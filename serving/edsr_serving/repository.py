@@ -201,7 +201,8 @@ def check_memory(models: Sequence[ServableModel]) -> None:
     if total > budget:
         names = " and ".join(model.name for model in models)
         raise NothingToServeError(
-            f"{names} together need {total:,} MiB by their plans, and the card has {budget:,} to give. Serve one of "
+            f"{names} together need {total:,} MiB by their plans, and the card has {budget:,} to give: its memory less "
+            "the reserve that plans leave free for the driver and what else runs there. Serve one of "
             f"them: `--model {models[0].name}`, `make serve GPU=... MODEL={models[0].name}`."
         )
 

@@ -30,7 +30,7 @@ from tests.unit.metadata_files import camera_block, extended, iptc, jpeg_with, p
 from tests.unit.picture_files import XMP, encoded, encoded_deep, exif, photo, profile
 
 SECONDS = float(os.environ.get("EDSR_FUZZ_SECONDS", 0))
-TESTS = 6
+TESTS = 10
 ROUND = settings(
     max_examples=150 if SECONDS else 60,
     deadline=None,

@@ -174,7 +174,7 @@ def test_an_interruption_leaves_nothing(
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code
-    assert stderr.splitlines()[-1] == "interrupted; nothing was left half written"
+    assert stderr.splitlines()[-1] == "interrupted; no result was left half written"
     assert "Traceback" not in stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
@@ -249,7 +249,7 @@ def test_errors_are_one_line_and_leave_nothing(run: Run, embedded_server: Runnin
         (("text.png", "o.png", *here), 3, "not a picture of a known format"),
         (("empty.png", "o.png", *here), 3, "is empty"),
         (("cut.png", "o.png", *here), 3, "damaged or truncated"),
-        ((".", "o.png", *here), 3, "directory"),
+        ((".", "o.png", *here), 3, "edsr batch . OUT"),
         (("a.png", "o.xyz", *here), 4, "unknown extension"),
         (("a.png", "no/o.png", *here), 4, "there is no folder"),
         (("a.png", "./a.png", *here), 4, "the input itself"),

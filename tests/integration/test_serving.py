@@ -77,6 +77,21 @@ def test_a_server_in_the_background_is_started_seen_and_stopped(run: Run, backgr
     assert_one_line_error(run("edsr_serving", "stop", *places(background)), 3, "No server runs")
 
 
+def test_status_lists_the_servers_of_other_run_folders(
+    run: Run, background: ServerOptions, options: ServerOptions, tmp_path: Path
+) -> None:
+    elsewhere = ("--run-dir", tmp_path / "elsewhere", "--repository", options.repository)
+    status = run("edsr_serving", "status", *elsewhere)
+    assert status.returncode == 3
+    assert f"HTTP port {background.http_port}, run folder {background.run_dir}" in status.stdout
+    others = json.loads(run("edsr_serving", "status", "--json", *elsewhere).stdout)["others"]
+    assert {"run_dir": str(background.run_dir), "http_port": background.http_port} in [
+        {key: other[key] for key in ("run_dir", "http_port")} for other in others
+    ]
+    mine = json.loads(run("edsr_serving", "status", "--json", *places(background)).stdout)
+    assert str(background.run_dir) not in [other["run_dir"] for other in mine["others"]]
+
+
 def test_a_proxy_in_the_environment_does_not_matter(options: ServerOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -56,6 +56,7 @@ async def upscale_in_bands(
     max_pixels: int,
     frame: int | None = None,
     progress: Any = None,
+    restart: bool = False,
 ) -> FileResult:
     """Upscale a file of any size in memory that does not grow with it.
 
@@ -66,7 +67,7 @@ async def upscale_in_bands(
         source, target: files; the target appears whole or not at all.
         header: of the source.
         format_: of the target: "tiff", "png", "jpeg".
-        finishing, tile, halo, border, max_pixels, frame, progress: as for AsyncUpscaler.upscale_file.
+        finishing, tile, halo, border, max_pixels, frame, progress, restart: as for AsyncUpscaler.upscale_file.
 
     Raises:
         BadImageError, OutputError, ServerError: as AsyncUpscaler.upscale_file.
@@ -105,7 +106,7 @@ async def upscale_in_bands(
         "margins": margins_of((rows.height, rows.width), border),
     }
     sizes = [(band.keep_bottom - band.keep_top) * row_bytes for band in plan]
-    store = await asyncio.to_thread(Store.open, target, work, sizes)
+    store = await asyncio.to_thread(Store.open, target, work, sizes, restart)
     try:
         run = _Run(upscaler, rows, plan, store, model.scale, tile, halo, border, progress)
         await run.work()
@@ -119,7 +120,7 @@ async def upscale_in_bands(
         await asyncio.to_thread(store.remove)
         raise
     except BaseException:
-        await asyncio.to_thread(store.release)
+        _leave(store, len(plan), target)
         raise
     await asyncio.to_thread(store.remove)
     return FileResult(
@@ -134,6 +135,8 @@ async def upscale_in_bands(
         servers=list(upscaler.urls),
         seconds=round(time.monotonic() - started, 3),
         notes=list(dict.fromkeys([*notes, *files.misnamed(target, format_)])),
+        model_scale=model.scale,
+        resampled=size != layout.size,
     )
 
 
@@ -229,6 +232,21 @@ def _fingerprint(source: Path) -> list[Any]:
         return fingerprint(source)
     except OSError as error:
         raise BadImageError(f"Cannot read {source}: {error.strerror}.") from None
+
+
+def _leave(store: Store, bands: int, target: Path) -> None:
+    """Keep what is worth going on from, and say where it is and how to be rid of it."""
+    count, size = store.release()
+    if count:
+        logger.warning(
+            "%d of %d bands of %s (%.0f MB) are kept in %s. The same command goes on with them; with --restart it "
+            "begins anew, and removing the folder frees the disk.",
+            count,
+            bands,
+            target.name,
+            size / 1e6,
+            store.folder,
+        )
 
 
 async def _write(writer: Writer, target: Path, format_: Format, quality: int | None, metadata: Metadata) -> None:

@@ -201,7 +201,8 @@ class Rows:
         if page:
             options["page"] = page
         try:
-            image = vips.Image.new_from_file(os.fspath(path), **options)
+            # As bytes: pyvips takes text for UTF-8 and a bracket at its end for options.
+            image = vips.Image.new_from_source(vips.Source.new_from_file(os.fsencode(path)), "", **options)
             if tiff is not None and tiff.photometric in (*GREYS, RGB) and image.bands != tiff.samples:
                 raise BadImageError(f"{path} is {tiff.name}, of which libvips sees {image.bands} channels; {KINDS}")
             if tiff is not None and tiff.unknown_channels:
@@ -261,7 +262,7 @@ def load_vips() -> Any:
         import pyvips
     except (ImportError, OSError):
         raise MissingExtraError(
-            "Pictures this large need pyvips. Install edsr-client with its extra [gigapixel]."
+            "Pictures this large need pyvips: pip install 'pyvips[binary]>=3' (edsr-client's extra [gigapixel])."
         ) from None
     pyvips.cache_set_max(0)
     return pyvips

@@ -59,9 +59,8 @@ class Writer:
         image = self._with_metadata(metadata)
         try:
             # libvips would write EXIF anew, and knows neither IPTC nor XMP over 64 KB in JPEG.
-            self._save(
-                image, str(partial), format_, quality, "icc" if metadata.icc and format_.name != "png" else "none"
-            )
+            keep = "icc" if metadata.icc and format_.name != "png" else "none"
+            self._save(image, os.fsencode(partial), format_, quality, keep)
             if format_.name == "tiff":  # libvips writes a resolution even where there is none
                 more = {tag: (kind, data) for tag, kind, data in apart_from_exif(replace(metadata, icc=None))}
                 add_tags(partial, metadata.exif, () if metadata.dpi else RESOLUTION, more)
@@ -88,7 +87,7 @@ class Writer:
         kind = "uchar" if layout.itemsize == 1 else "ushort"
         space = INTERPRETATIONS.get((layout.channels, layout.itemsize), "rgb16")
         images = [
-            self._vips.Image.rawload(os.fspath(path), width, rows, layout.channels, format=kind, interpretation=space)
+            self._vips.Image.rawload(os.fsencode(path), width, rows, layout.channels, format=kind, interpretation=space)
             for path, rows in bands
         ]
         # Bands of another height than the first are put into boxes of its height: only the last one is lower.
@@ -111,7 +110,7 @@ class Writer:
             image.set_type(vips.GValue.gstr_type, "resolution-unit", "in")
         return image
 
-    def _save(self, image: Any, path: str, format_: Format, quality: int | None, keep: str) -> None:
+    def _save(self, image: Any, path: bytes, format_: Format, quality: int | None, keep: str) -> None:
         if format_.name == "png":
             image.pngsave(path, compression=PNG_COMPRESSION, keep=keep)
         elif format_.name == "jpeg":

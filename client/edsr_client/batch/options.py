@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ..model_info import ModelInfo
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import format_named
 from ..tiling import Shape
+from .sources import Sources
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class BatchOptions:
         follow_links: look into folders that are linked to.
         overwrite: make what is there already anew; by default it is left.
         jobs: pictures that are worked on at a time; None suits it to the servers.
+        own_results: take pictures that are results of others beside them (photo_x3.png of photo.jpg), too.
         tile, halo, border, max_pixels, frame: as for AsyncUpscaler.upscale_file.
         patience_s: how long to wait for servers that are gone before giving up, in seconds.
     """
@@ -34,6 +37,7 @@ class BatchOptions:
     recursive: bool = False
     follow_links: bool = False
     overwrite: bool = False
+    own_results: bool = False
     jobs: int | None = None
     tile: int | Shape | None = None
     halo: Any = None
@@ -52,6 +56,12 @@ class BatchOptions:
     def extension(self) -> str:
         """Of the results, with its dot."""
         return format_named(self.finishing.format or "png").extensions[0]
+
+    def sources(self, named: Sequence[str], listed: Sequence[str], out: Path) -> Sources:
+        """What a run looks for."""
+        return Sources(
+            tuple(named), tuple(listed), out, self.extension, self.recursive, self.follow_links, self.own_results
+        )
 
     def digest(self, model: ModelInfo) -> str:
         """Of all that a result depends on beside its picture."""
@@ -95,6 +105,7 @@ class Summary:
         megapixels: of the pictures that were made.
         seconds: of the run.
         outages: how often the servers were gone.
+        own_results: pictures that were passed over because they are results of others beside them.
     """
 
     made: int = 0
@@ -106,6 +117,7 @@ class Summary:
     megapixels: float = 0.0
     seconds: float = 0.0
     outages: int = 0
+    own_results: int = 0
 
     @property
     def seen(self) -> int:

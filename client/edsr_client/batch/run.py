@@ -37,7 +37,7 @@ from ..errors import (
     ServerTimeoutError,
     ServerUnreachableError,
 )
-from ..files import FileResult, read_all
+from ..files import FileResult, is_there, read_all
 from ..pictures.budget import max_file_bytes
 from ..pictures.decode import Picture
 from ..staged import Identity, Staged, remove_leftovers
@@ -46,7 +46,7 @@ from .decoding import Decoders
 from .folder import held
 from .manifest import BEGUN, DONE, ENDED, FAILED, Decision, Manifest, decide
 from .options import BatchOptions, Estimate, Outcome, Summary
-from .sources import Job, Problem, Sources
+from .sources import Job, OwnResult, Problem, Sources
 
 # Decoded pictures that are worked on at a time; upscaled and encoded they take about 60 times as many bytes.
 PIXELS_AT_A_TIME = 16_000_000
@@ -104,7 +104,7 @@ async def run_batch(
         OutputError: `out` cannot be written, or the disk is full; OutputBusyError: another run writes there.
         ServerError: the servers are gone for longer than options.patience_s, or refuse everything.
     """
-    looked_for = Sources(tuple(named), tuple(listed), out, options.extension, options.recursive, options.follow_links)
+    looked_for = options.sources(named, listed, out)
     sources.check(looked_for)
     model = await upscaler.model_info()
     summary = summary if summary is not None else Summary()
@@ -142,7 +142,7 @@ async def estimate(
     Raises:
         BadImageError, OutputError: as `run_batch`.
     """
-    looked_for = Sources(tuple(named), tuple(listed), out, options.extension, options.recursive, options.follow_links)
+    looked_for = options.sources(named, listed, out)
     sources.check(looked_for)
     to_make = unreadable = left_alone = pixels = 0
     found = sources.find(looked_for)
@@ -150,9 +150,11 @@ async def estimate(
     try:
         while batch := await asyncio.to_thread(lambda: list(islice(found, FOUND_AT_A_TIME))):
             for each in batch:
+                if isinstance(each, OwnResult):
+                    continue
                 if isinstance(each, Problem):
                     unreadable += 1
-                elif not options.overwrite and (out / each.target).exists():
+                elif not options.overwrite and await asyncio.to_thread(is_there, out / each.target):
                     left_alone += 1
                 else:
                     to_make += 1
@@ -188,7 +190,7 @@ class _Run:
         self._pixels = _Budget(PIXELS_AT_A_TIME)
         self._ready: list[tuple[Job, Decision]] = []
         self._finding = asyncio.Lock()
-        self._found: Iterator[Job | Problem] = sources.find(looked_for)
+        self._found: Iterator[Job | Problem | OwnResult] = sources.find(looked_for)
         self._clean: set[Path] = set()
         self._refusals = 0
         self._last_answer = time.monotonic()
@@ -250,6 +252,7 @@ class _Run:
                 self.summary.done_before += looked.done
                 self.summary.other_settings += looked.other_settings
                 self.summary.there_already += looked.existing
+                self.summary.own_results += looked.own_results
                 if looked.ended:
                     return None
             return self._ready.pop()
@@ -259,6 +262,9 @@ class _Run:
         batch = list(islice(self._found, FOUND_AT_A_TIME))
         looked.ended = not batch
         for each in batch:
+            if isinstance(each, OwnResult):
+                looked.own_results += 1
+                continue
             if isinstance(each, Problem):
                 looked.problems.append(each)
                 continue
@@ -323,6 +329,8 @@ class _Run:
                 "model": result.model,
                 "seconds": round(time.monotonic() - started, 3),
                 "notes": result.notes,
+                "model_scale": result.model_scale,
+                "resampled": result.resampled,
             }
             await self._put(target, content, line)
         self.summary.made += 1
@@ -433,6 +441,7 @@ class _Looked:
     done: int = 0
     other_settings: int = 0
     existing: int = 0
+    own_results: int = 0
     ended: bool = False
 
 

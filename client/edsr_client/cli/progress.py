@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..batch import Summary
+from ..texts import visible
 
 # After the first line, the next ones come less often.
 FIRST_LINE_S, LINE_EVERY_S = 10.0, 30.0
@@ -22,7 +23,7 @@ class TileProgress:
     """Called with (tiles done, tiles in all). Writes on standard error; a picture of one tile needs no progress."""
 
     def __init__(self, label: str, quiet: bool = False) -> None:
-        self._label, self._quiet = label, quiet
+        self._label, self._quiet = visible(label), quiet
         self._bar: Any = None
         self._expected = 0
         self._started: float | None = None
@@ -67,7 +68,7 @@ class FrameProgress:
     """Called with (frames done, frames in all or None): done, frames a second, time left. Writes on standard error."""
 
     def __init__(self, label: str, quiet: bool = False) -> None:
-        self._label, self._quiet = label, quiet
+        self._label, self._quiet = visible(label), quiet
         self._bar: Any = None
         self._first: tuple[float, int] | None = None
         self._next_line = time.monotonic() + FIRST_LINE_S
@@ -136,8 +137,7 @@ class BatchProgress:
 
     def say(self, line: str) -> None:
         """A line on standard error, above the bar. Names that are not text are shown with what they are made of."""
-        line = line.encode("utf-8", "backslashreplace").decode("utf-8")
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(visible(line), file=sys.stderr)
 
     def update(self) -> None:
         """Show how far it is."""

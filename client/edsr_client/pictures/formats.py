@@ -116,5 +116,9 @@ def check_available(format_: Format) -> None:
 
     register_plugins()
     if format_.pillow not in Image.SAVE:
-        extra = " Install edsr-client with its extra [heif]." if format_.name == "heic" else ""
+        extra = (
+            " Install what does it: pip install 'pillow-heif>=1' (edsr-client's extra [heif])."
+            if format_.name == "heic"
+            else ""
+        )
         raise OutputError(f"{format_.name.upper()} cannot be written with what is installed here.{extra}")

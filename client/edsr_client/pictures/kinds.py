@@ -70,7 +70,7 @@ def unreadable(data: bytes, name: str, known: Sequence[str]) -> str:
     if data[4:8] == b"ftyp":
         brand = data[8:12]
         if brand in HEIF_BRANDS and "HEIF" not in known:
-            return f"{name} is HEIC. Install edsr-client with its extra [heif] to read it."
+            return f"{name} is HEIC. Install what reads it: pip install 'pillow-heif>=1' (edsr-client's extra [heif])."
         if brand in VIDEO_BRANDS:
             return f"{name} is {VIDEO}."
         if brand == b"crx ":

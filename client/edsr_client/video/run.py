@@ -43,6 +43,7 @@ async def upscale_video(
     options: VideoOptions | None = None,
     progress: VideoProgress | None = None,
     overwrite: bool = False,
+    restart: bool = False,
 ) -> VideoResult:
     """Upscale a video; sound, subtitles, chapters and titles are copied. See `AsyncUpscaler.upscale_video`."""
     from ..async_upscaler import check_tiling, grid_for
@@ -66,7 +67,7 @@ async def upscale_video(
         for note in notes:
             logger.warning("%s", note)
         real = Path(os.path.realpath(target))
-        workshop = await asyncio.to_thread(Workshop, real, _identity(source, options, plan, model))
+        workshop = await asyncio.to_thread(Workshop, real, _identity(source, options, plan, model), restart)
         try:
             retries, answers = upscaler.retries, dict(upscaler.answers)
             resumed = workshop.frames
@@ -154,7 +155,14 @@ def _leave(workshop: Workshop) -> None:
         workshop.remove()
         return
     workshop.close()
-    logger.warning("%d frames are kept in %s: the same command goes on after them", workshop.frames, workshop.folder)
+    size = sum(path.stat().st_size for path in workshop.folder.iterdir())
+    logger.warning(
+        "%d frames (%.1f MB) are kept in %s. The same command goes on after them; with --restart it begins anew, and "
+        "removing the folder frees the disk.",
+        workshop.frames,
+        size / 1e6,
+        workshop.folder,
+    )
 
 
 def _is_complete(ending: Ending | None) -> bool:

@@ -35,7 +35,7 @@ from .planner import DEFAULTS, MIB, Assumptions, Plan, make_plan
 from .report import card_line, footer, plan_text
 from .sizing import CHART, PAGE, as_json, columns, draw, legend, page, parse_prices, rows
 from .verify import check_artefact, verify
-from .workshop import Table, Workshop, made_text, next_steps, summary
+from .workshop import Table, Workshop, made_text, next_steps, summary, together_text
 
 if TYPE_CHECKING:
     pass
@@ -195,6 +195,9 @@ def _engines(args: argparse.Namespace) -> int:
         outcomes.append(outcome)
         if outcome.made:
             print(made_text(outcome.made), flush=True)
+    if together := together_text([outcome.made for outcome in outcomes if outcome.made]):
+        print(together)
+    repository.ignore_own(args.root)
     if any(outcome.made for outcome in outcomes):
         print(next_steps(card, flavour, args.precision))
     return _tell_errors([outcome.error for outcome in outcomes if outcome.error])
@@ -209,6 +212,10 @@ def _engines_of_many(args: argparse.Namespace, workshop: Workshop, cards: list[C
         outcomes.append(outcome)
         print(table.line(outcome), flush=True)
     print(f"\n{summary(outcomes, args.precision)}", flush=True)
+    for card in cards:
+        if "not fit" in (text := together_text([o.made for o in outcomes if o.made and o.card is card])):
+            print(f"{card.key}:{text[1:]}")
+    repository.ignore_own(args.root)
     errors = [o.error for o in outcomes if o.error and not (o.elsewhere and means_all(args.gpu))]
     if not errors and not any(outcome.made for outcome in outcomes):
         errors = [outcome.error for outcome in outcomes if outcome.error][:1]

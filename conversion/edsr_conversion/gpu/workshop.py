@@ -179,6 +179,23 @@ def summary(outcomes: Sequence[Outcome], precision: str) -> str:
     return "\n".join(lines)
 
 
+def together_text(made: Sequence[Made]) -> str:
+    """Whether the engines of several models fit one card at a time; "" for one model."""
+    plans = [each.plan for each in made]
+    if len(plans) < 2:
+        return ""
+    needed = sum(p.instances * p.instance_bytes for p in plans) + max(p.server_bytes for p in plans)
+    card, budget = plans[0].card, min(p.budget_bytes for p in plans)
+    figures = (
+        f"{needed // MIB:,} MiB by their plans; {budget // MIB:,} of the card's {card.vram_mib:,} may be planned, the "
+        "rest stays free as a reserve for the driver and what else runs there"
+    )
+    if needed <= budget:
+        return f"  together they fit: {figures}"
+    names = ", ".join(each.model.name for each in made)
+    return f"  together they do not fit: {figures}. Serve one at a time: MODEL= one of {names}"
+
+
 def made_text(made: Made) -> str:
     """One engine in full."""
     written = "".join(f"  wrote {path}\n" for path in made.configurations)
