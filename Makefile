@@ -19,7 +19,8 @@ CONTAINER ?= edsr-triton
 # Every variable that a user may set. A recipe never expands one: it gets its value by the environment, as "$$GPU", in
 # quotes, so that nothing in it is read by a shell or by make. A new one belongs here; a test tries them all.
 VARIABLES := TRITON_VERSION PYTHON VENV HTTP_PORT GRPC_PORT METRICS_PORT BIND RUN_DIR PRECISION FLAVOUR FUZZ_SECONDS \
-	IMAGE_NAME CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS PUBLISH EXIT_TIMEOUT
+	IMAGE_NAME CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS PUBLISH EXIT_TIMEOUT \
+	DIR OUT
 # Taken literally: `$(shell ...)` in a value stays text, in whatever is given on the command line.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 $(foreach name,$(VARIABLES),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
@@ -44,6 +45,7 @@ override publish := $(if $(filter 1,$(PUBLISH)),--publish)
 # What must be made before serving: engines are made by a command of their own.
 override to-serve := $(if $(GPU),setup,$(if $(filter int8,$(PRECISION)),int8,onnx))
 override need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
+override need-folder = $(if $(DIR),,$(error Name a folder: make torture DIR=folder))
 override need-results = $(if $(and $(A),$(B)),,$(error Name two files of results: make perf-compare A=before.json B=after.json. `make perf` writes them into perf/results))
 
 .DEFAULT_GOAL := help
@@ -116,8 +118,8 @@ fuzz: setup ## Search for pictures and requests that break the client, for FUZZ_
 	@EDSR_FUZZ_SECONDS="$$FUZZ_SECONDS" $(pytest) tests/fuzz --timeout 0
 
 torture: onnx ## A folder of any files through `edsr batch`, against a second decoder (DIR= URL= OUT=)
-	$(if $(DIR),,$(error Name a folder: make torture DIR=folder))@$(PY) -m edsr_perf torture "$(DIR)" \
-		$(addprefix --url ,$(URL)) $(if $(OUT),--out "$(OUT)") $(addprefix --model ,$(MODEL)) $(OPTIONS)
+	$(need-folder)@$(models) $(call each,URL,--url) $(PY) -m edsr_perf torture "$$DIR" $${OUT:+--out "$$OUT"} \
+		"$$@" $$OPTIONS
 
 perf: onnx ## Load-test with perf_analyzer (SCENARIO=quick|full|tail URL= MODEL= PRECISION=)
 	@$(models) $(PY) -m edsr_perf run $${SCENARIO:+--scenario "$$SCENARIO"} $${URL:+--url "$$URL"} \
