@@ -46,10 +46,11 @@ override publish := $(if $(filter 1,$(PUBLISH)),--publish)
 override to-serve := $(if $(GPU),setup,$(if $(filter int8,$(PRECISION)),int8,onnx))
 override need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
 override need-folder = $(if $(DIR),,$(error Name a folder: make torture DIR=folder))
+override need-opencv = $(if $(and $(PB),$(OUT)),,$(error Name a graph and a file to write: make opencv PB=EDSR_x3.pb OUT=EDSR_x3.onnx))
 override need-results = $(if $(and $(A),$(B)),,$(error Name two files of results: make perf-compare A=before.json B=after.json. `make perf` writes them into perf/results))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo perf perf-compare gpus plan sizing engines verify
+.PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 opencv configs halo perf perf-compare gpus plan sizing engines verify
 .PHONY: torture perf-baselines roofline perf-gpu int8-layers scaling
 # What others depend on, not for users.
 .PHONY : known-gpu
@@ -91,6 +92,9 @@ onnx: setup ## Convert every model whose graph is present (MODEL= narrows)
 
 int8: onnx ## Convert to 8 bits, judged on photographs (MODEL=); PRECISION=int8 serves them
 	@$(models) $(PY) -m edsr_conversion precision --precision int8 "$$@"
+
+opencv: setup ## Convert a graph for OpenCV 5.1's own dnn_superres (PB=EDSR_x3.pb OUT=EDSR_x3.onnx)
+	$(need-opencv)@$(PY) -m edsr_conversion opencv --out="$$OUT" -- "$$PB"
 
 configs: setup ## Render Triton's configurations from models/models.toml and gpus.toml
 	@$(PY) -m edsr_conversion configs
