@@ -121,7 +121,7 @@ perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL=); fails where t
 fuzz: setup ## Search for pictures and requests that break the client, for FUZZ_SECONDS (300)
 	@EDSR_FUZZ_SECONDS="$$FUZZ_SECONDS" $(pytest) tests/fuzz --timeout 0
 
-torture: onnx ## A folder of any files through `edsr batch`, against a second decoder (DIR= URL= OUT=)
+torture: onnx ## Any folder of files through `edsr batch`, against a second decoder (DIR= URL= OUT=)
 	$(need-folder)@$(models) $(call each,URL,--url) $(PY) -m edsr_perf torture "$$DIR" $${OUT:+--out "$$OUT"} \
 		"$$@" $$OPTIONS
 
@@ -160,7 +160,7 @@ start: $(to-serve) ## Serve in the background (RUN_DIR= and ports for a second s
 stop: setup ## Stop the server in the background, answering what waits (RUN_DIR= EXIT_TIMEOUT=)
 	@$(PY) -m edsr_serving stop --run-dir "$$RUN_DIR" $${EXIT_TIMEOUT:+--exit-timeout "$$EXIT_TIMEOUT"}
 
-status: setup ## Does it answer, by a real request of one pixel to each model; which others run (RUN_DIR=)
+status: setup ## Does it answer, by a real request to each model; what else runs (RUN_DIR=)
 	@$(PY) -m edsr_serving status --run-dir "$$RUN_DIR"
 
 image: ## Build the server's container image (needs Docker)
