@@ -103,7 +103,7 @@ def start(
         options: where and what.
         detached: the process outlives this one; otherwise it ends when this one does, however this one ends.
         make_way: called with the run folder once it is claimed, before anything in it is touched.
-        again: in place of one that has just ended: its log goes on.
+        again: in place of one that has just ended: its log goes on, and its speed is known.
 
     Raises:
         InstallationError: a part of Triton is missing.
@@ -124,7 +124,7 @@ def start(
         lock = _lock(options.run_dir)
         make_way(options.run_dir)
         if not options.gpu:
-            parameters = {model: told | _speed(model, told, options.run_dir) for model, told in parameters.items()}
+            parameters = {model: told | _speed(model, told, options.run_dir, again) for model, told in parameters.items()}
         log = options.run_dir / LOG_FILE
         log_bytes = log.stat().st_size if again and log.exists() else 0
         key = keys.new_key()
@@ -243,12 +243,12 @@ def cpu_parameters(
     return parameters
 
 
-def _speed(model: repository.ServableModel, told: Mapping[str, str], run_dir: Path) -> dict[str, str]:
+def _speed(model: repository.ServableModel, told: Mapping[str, str], run_dir: Path, again: bool) -> dict[str, str]:
     """What follows from how fast this machine is with a model."""
     precision = told["inference_precision"]
     file = repository.INT8_FILE if precision == "int8" else repository.MODEL_FILE
     threads = max(1, int(told["cpus"]) // model.instances)
-    found = speed.measured(model.folder / repository.VERSION / file, precision, threads, run_dir / speed.FILE)
+    found = speed.measured(model.folder / repository.VERSION / file, precision, threads, run_dir / speed.FILE, again)
     return speed.parameters(model.parameters, found)
 
 

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from commands import Run
+from commands import Run, assert_one_line_error
+from edsr_client import Upscaler
 from edsr_conversion import random_network
 from edsr_serving import ServerOptions, free_ports
 from edsr_serving.processes import backends_of, is_keeper, is_tritonserver, state_of, wait_for
@@ -186,3 +188,75 @@ def test_a_short_stop_is_no_reason(options: ServerOptions, run: Run) -> None:
     assert kept.facts["pid"] == facts["pid"]
     assert kept.status().returncode == 0
     assert run("edsr_serving", "stop", "--run-dir", options.run_dir).returncode == 0
+
+
+def test_a_client_with_shared_memory_goes_on_with_it_after_a_restart(
+    options: ServerOptions, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The new server has another key, and knows none of the regions that the client has registered."""
+    assert run(*command(options, "start")[2:]).returncode == 0
+    kept = Kept(options, options.run_dir, run)
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    with (
+        Upscaler(options.http_url, model="tiny", shared_memory=True) as over_http,
+        Upscaler(options.grpc_url, "grpc", model="tiny", shared_memory=True) as over_grpc,
+    ):
+        before = [each.upscale(picture) for each in (over_http, over_grpc)]
+        os.kill(kept.facts["pid"], signal.SIGKILL)
+        assert wait_for(lambda: "start 1 of" in kept.log, PATIENCE_S)
+        assert kept.comes_back(), kept.log
+        for upscaler, earlier in zip((over_http, over_grpc), before, strict=True):
+            np.testing.assert_array_equal(upscaler.upscale(picture), earlier)
+            assert upscaler.server_info()[0]["models"] == ["tiny"]
+    assert "shared memory" not in caplog.text
+    assert run("edsr_serving", "stop", "--run-dir", options.run_dir).returncode == 0
+
+
+def test_a_run_folder_that_cannot_be_written_does_not_end_the_server(options: ServerOptions, run: Run) -> None:
+    """As on a full disk: its state stays what it was, it comes back all the same, and stops without a lie."""
+    assert run(*command(options, "start")[2:]).returncode == 0
+    kept = Kept(options, options.run_dir, run)
+    for name in ("server.json.part", "exit-timeout"):
+        (options.run_dir / name).mkdir()
+    os.kill(kept.facts["pid"], signal.SIGKILL)
+    assert wait_for(lambda: "start 1 of" in kept.log, PATIENCE_S)
+    assert kept.comes_back(), kept.log
+    assert kept.status().returncode == 0
+    stopped = run("edsr_serving", "stop", "--run-dir", options.run_dir)
+    assert stopped.returncode == 0, stopped.stderr
+
+
+def test_a_keeper_killed_while_it_stops_is_not_called_a_good_end(options: ServerOptions, run: Run) -> None:
+    """`stop` finds it stopped for good, or dead: it cannot know that every request was answered, and does not say so."""
+    assert run(*command(options, "start")[2:]).returncode == 0
+    kept = Kept(options, options.run_dir, run)
+    keeper = kept.facts["keeper"]
+    with ThreadPoolExecutor(1) as pool:
+        os.kill(kept.facts["pid"], signal.SIGSTOP)  # so that its stop takes a while
+        stopping = pool.submit(run, "edsr_serving", "stop", "--run-dir", options.run_dir)
+        assert wait_for(lambda: (options.run_dir / "exit-timeout").exists(), PATIENCE_S)
+        os.kill(keeper, signal.SIGKILL)
+        stopped = stopping.result()
+    assert_one_line_error(stopped, 1, "may have been cut off")
+
+
+def test_a_server_whose_output_nobody_reads_goes_on_and_stops_well(options: ServerOptions, run: Run) -> None:
+    """`make serve | head`: the pipe closes, the server is none the worse."""
+    process = subprocess.Popen(command(options, "run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "ready:" not in (line := process.stdout.readline()):
+        assert line
+    process.stdout.close()
+    kept = Kept(options, options.run_dir / f"foreground-{options.http_port}", run)
+    for _ in range(3):
+        assert kept.ask() == 200  # the log grows
+    os.kill(kept.facts["pid"], signal.SIGKILL)
+    assert wait_for(lambda: "start 1 of" in kept.log, PATIENCE_S)
+    assert kept.comes_back(), kept.log
+    process.terminate()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert process.wait(PATIENCE_S) == 0, said
+    assert "Broken pipe" not in said
+    assert "Traceback" not in said
+    assert kept.log.rstrip().endswith('"stopped; every request was answered"')
