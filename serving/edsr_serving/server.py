@@ -34,6 +34,7 @@ from .gpu.devices import devices
 from .guard import Guard, drain
 from .heartbeat import VARIABLE
 from .installation import BACKENDS, Installation, find_installation
+from .leftovers import remove_leftovers
 from .log import reasons, rotate
 from .options import GPU_PRECISIONS, ServerOptions, command
 from .processes import backends_of, clean_up, is_tritonserver, wait_for
@@ -48,7 +49,8 @@ STOP_TIMEOUT_S = 80.0
 class RunningServer:
     """A server that answers: its process, what it was started with, what it serves.
 
-    `stubs` is the number of its backend processes, one per model instance; `lock` keeps its run folder. A thread
+    `stubs` is the number of its backend processes, one per model instance; `lock` keeps its run folder, and
+    `key_file` its shared memory. A thread
     watches over it: when a process of it dies, stops, or hangs, all of it is ended at once, so that nobody waits for an
     answer that never comes, and `guard` says why.
     """
@@ -61,6 +63,7 @@ class RunningServer:
     stubs: int
     lock: IO[bytes]
     guard: Guard
+    key_file: IO[str] | None = None
 
     def __enter__(self) -> RunningServer:
         return self
@@ -87,6 +90,8 @@ class RunningServer:
             self.process.kill()
         clean_up(self.process.pid, self.shm_prefix)
         self.process.wait()
+        if self.key_file is not None:
+            self.key_file.close()
         self.lock.close()
 
 
@@ -123,8 +128,11 @@ def start(
         options.run_dir.mkdir(parents=True, exist_ok=True)
         lock = _lock(options.run_dir)
         make_way(options.run_dir)
+        remove_leftovers()
         if not options.gpu:
-            parameters = {model: told | _speed(model, told, options.run_dir, again) for model, told in parameters.items()}
+            parameters = {
+                model: told | _speed(model, told, options.run_dir, again) for model, told in parameters.items()
+            }
         log = options.run_dir / LOG_FILE
         log_bytes = log.stat().st_size if again and log.exists() else 0
         key = keys.new_key()
@@ -163,7 +171,7 @@ def _launch(
     if not again:
         rotate(log)
     shm_prefix = f"edsr-{os.getpid()}-{options.http_port}-"
-    keys.publish(key, options, shm_prefix)
+    key_file = keys.publish(key, options, shm_prefix)
     turns = {model.resource: model.instances for model in models if model.is_queued}
     ours = {VARIABLE: str(beats.absolute()), HTTP_PORT: str(options.http_port), SERVED_MODELS: str(len(models))}
     line = command(installation.binary, options, Path(VIEW), Path(BACKENDS), shm_prefix, turns, keys.restrictions(key))
@@ -182,7 +190,9 @@ def _launch(
     stubs = sum(model.processes for model in models)
     queues = {model.name: model.queue_size for model in models if model.queue_size}
     guard = Guard(process, beats, options, log, shm_prefix, queues)
-    return RunningServer(process, options, tuple(model.name for model in models), log, shm_prefix, stubs, lock, guard)
+    return RunningServer(
+        process, options, tuple(model.name for model in models), log, shm_prefix, stubs, lock, guard, key_file
+    )
 
 
 def stop(pid: int, shm_prefix: str) -> None:

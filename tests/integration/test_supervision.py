@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from commands import Run, assert_one_line_error
 from edsr_client import Upscaler
 from edsr_conversion import random_network
 from edsr_serving import ServerOptions, free_ports
-from edsr_serving.processes import backends_of, is_keeper, is_tritonserver, state_of, wait_for
+from edsr_serving.processes import backends_of, command_line, is_keeper, is_tritonserver, state_of, wait_for
 
 # Only to tell "hangs" from "answers" on a busy machine.
 PATIENCE_S = 60.0
@@ -227,7 +227,7 @@ def test_a_run_folder_that_cannot_be_written_does_not_end_the_server(options: Se
 
 
 def test_a_keeper_killed_while_it_stops_is_not_called_a_good_end(options: ServerOptions, run: Run) -> None:
-    """`stop` finds it stopped for good, or dead: it cannot know that every request was answered, and does not say so."""
+    """`stop` cannot know that every request was answered."""
     assert run(*command(options, "start")[2:]).returncode == 0
     kept = Kept(options, options.run_dir, run)
     keeper = kept.facts["keeper"]
@@ -260,3 +260,27 @@ def test_a_server_whose_output_nobody_reads_goes_on_and_stops_well(options: Serv
     assert "Broken pipe" not in said
     assert "Traceback" not in said
     assert kept.log.rstrip().endswith('"stopped; every request was answered"')
+
+
+def test_what_a_killed_server_left_in_shared_memory_goes_with_the_next_start(options: ServerOptions, run: Run) -> None:
+    """Killed whole, or while it was starting, when no run folder knows of it; what lives keeps its own."""
+    shared = Path("/dev/shm")  # noqa: S108
+    assert run(*command(options, "start")[2:]).returncode == 0
+    facts = Kept(options, options.run_dir, run).facts
+    other = replace(options, run_dir=options.run_dir.with_name("other")).with_ports(*free_ports(3))
+    starting = subprocess.Popen(command(other, "keep"), stdout=subprocess.PIPE)
+    prefix = f"edsr-{starting.pid}-{other.http_port}-"
+    assert wait_for(lambda: len(list(shared.glob(f"{prefix}*"))) > 1, PATIENCE_S)  # its backends are being made
+    processes = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+    backends = [pid for pid in processes if prefix in command_line(pid)]
+    for pid in (*backends, starting.pid):
+        os.kill(pid, signal.SIGKILL)
+    starting.communicate()
+    assert wait_for(lambda: not any(state_of(pid) for pid in backends), PATIENCE_S)
+    assert list(shared.glob(f"{prefix}*"))
+    third = replace(other, run_dir=options.run_dir.with_name("third"))
+    assert run(*command(third, "start")[2:]).returncode == 0
+    assert not list(shared.glob(f"{prefix}*"))
+    assert len(list(shared.glob(f"{facts['shm_prefix']}*"))) == 3
+    for run_dir in (third.run_dir, options.run_dir):
+        assert run("edsr_serving", "stop", "--run-dir", run_dir).returncode == 0

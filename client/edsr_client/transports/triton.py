@@ -90,7 +90,9 @@ class TritonTransport:
 
     async def model_names(self) -> list[str]:
         try:
-            index = await self._ask_with_key(lambda client, key: client.get_model_repository_index(**self._as_json(key)))
+            index = await self._ask_with_key(
+                lambda client, key: client.get_model_repository_index(**self._as_json(key))
+            )
         except AccessDeniedError:  # a server of somebody else keeps its list to itself
             return [name for name in PREFERRED_MODELS if await self.model_ready(name)]
         models = index if isinstance(index, list) else self._record(index).get("models", [])
@@ -271,7 +273,7 @@ class TritonTransport:
             self._client(0)  # finds the key
             key = self._key
             try:
-                return await self._ask(lambda client: question(client, key), model)
+                return await self._ask(lambda client: question(client, self._key), model)
             except AccessDeniedError:
                 if not self._is_new_server(key):
                     raise
