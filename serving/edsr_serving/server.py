@@ -101,6 +101,7 @@ def start(
     detached: bool = False,
     make_way: Callable[[Path], None] = lambda _: None,
     again: bool = False,
+    stopping: Event | None = None,
 ) -> RunningServer:
     """Start a server and return once all its models are ready.
 
@@ -109,6 +110,7 @@ def start(
         detached: the process outlives this one; otherwise it ends when this one does, however this one ends.
         make_way: called with the run folder once it is claimed, before anything in it is touched.
         again: in place of one that has just ended: its log goes on, and its speed is known.
+        stopping: once it is set, nobody wants the server any more, and the start is given up.
 
     Raises:
         InstallationError: a part of Triton is missing.
@@ -141,7 +143,7 @@ def start(
         reason = error.strerror or "not all files could be copied; is the disk full?"
         raise ServingError(f"Cannot prepare {options.run_dir}: {reason}. Choose another with --run-dir.") from None
     try:
-        _wait_until_ready(server, log_bytes)
+        _wait_until_ready(server, log_bytes, stopping or Event())
         keys.hide(server.process.pid, key)
     except BaseException:
         server.end()
@@ -318,10 +320,16 @@ def check_ports(options: ServerOptions) -> None:
                 ) from None
 
 
-def _wait_until_ready(server: RunningServer, log_bytes: int) -> None:
+def _wait_until_ready(server: RunningServer, log_bytes: int, stopping: Event) -> None:
     """Raise StartupError if that does not come; its reasons are in the log after so many bytes."""
     timeout_s = server.options.ready_timeout_s
-    wait_for(lambda: server.process.poll() is not None or is_ready(server.options), timeout_s)
+
+    def is_decided() -> bool:
+        return stopping.is_set() or server.process.poll() is not None or is_ready(server.options)
+
+    wait_for(is_decided, timeout_s)
+    if stopping.is_set():
+        raise StartupError("It was stopped while it started.")
     if server.process.poll() is None and is_ready(server.options):
         return
     text = server.log.read_bytes()[log_bytes:].decode("utf-8", "replace")

@@ -21,7 +21,15 @@ from commands import Run, assert_one_line_error
 from edsr_client import Upscaler
 from edsr_conversion import random_network
 from edsr_serving import ServerOptions, free_ports
-from edsr_serving.processes import backends_of, command_line, is_keeper, is_tritonserver, state_of, wait_for
+from edsr_serving.processes import (
+    backends_of,
+    command_line,
+    is_keeper,
+    is_tritonserver,
+    stat_fields,
+    state_of,
+    wait_for,
+)
 
 # Only to tell "hangs" from "answers" on a busy machine.
 PATIENCE_S = 60.0
@@ -284,3 +292,24 @@ def test_what_a_killed_server_left_in_shared_memory_goes_with_the_next_start(opt
     assert len(list(shared.glob(f"{facts['shm_prefix']}*"))) == 3
     for run_dir in (third.run_dir, options.run_dir):
         assert run("edsr_serving", "stop", "--run-dir", run_dir).returncode == 0
+
+
+def test_a_stop_does_not_wait_for_a_start_that_hangs(options: ServerOptions, run: Run) -> None:
+    """Its server was ended, and the next one hangs while it loads: `stop` ends both, and says that all is well."""
+    assert run(*command(options, "start")[2:]).returncode == 0
+    kept = Kept(options, options.run_dir, run)
+    before, keeper = kept.facts["pid"], kept.facts["keeper"]
+    os.kill(before, signal.SIGKILL)
+
+    def next_one() -> list[int]:
+        processes = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+        ours = [pid for pid in processes if pid != before and stat_fields(pid)[1:2] == [str(keeper)]]
+        return [pid for pid in ours if is_tritonserver(pid)]
+
+    assert wait_for(lambda: bool(next_one()), PATIENCE_S)
+    hanging = next_one()[0]
+    os.kill(hanging, signal.SIGSTOP)
+    stopped = run("edsr_serving", "stop", "--run-dir", options.run_dir)
+    assert stopped.returncode == 0, stopped.stderr
+    assert wait_for(lambda: not state_of(hanging) and not state_of(keeper), PATIENCE_S)
+    assert not list(Path("/dev/shm").glob(f"edsr-{keeper}-*"))  # noqa: S108
