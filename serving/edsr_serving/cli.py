@@ -19,7 +19,7 @@ from typing import TextIO
 from . import background, repository
 from .arguments import Parser
 from .edge import unforeseen
-from .errors import RequestsCutOffError, ServingError, StartupError
+from .errors import NothingToServeError, RequestsCutOffError, ServingError, StartupError
 from .keeper import Keeper
 from .log import readable
 from .options import ServerOptions
@@ -305,9 +305,13 @@ def _status(args: argparse.Namespace) -> int:
     state = background.read(args.run_dir)
     asked = state.model_states() if state is not None else {}
     ready = bool(asked) and all(is_well for is_well, _ in asked.values())
-    models = {}
-    for model in repository.find_models(args.repository):
-        models[model.name] = asked[model.name][1] if model.name in asked else model.problem or "built, not loaded"
+    models = {name: text for name, (_, text) in asked.items()}
+    try:
+        for model in repository.find_models(args.repository):
+            models.setdefault(model.name, model.problem or "built, not loaded")
+    except NothingToServeError:
+        if state is None:  # else it has outlived its models' folder, or has another
+            raise
     trouble = state.trouble if state else background.last_trouble(args.run_dir)
     others = [other for other in running_servers() if state is None or other.pid != state.pid]
     if args.json:

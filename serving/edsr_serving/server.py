@@ -35,6 +35,7 @@ from .guard import Guard, drain
 from .heartbeat import VARIABLE
 from .installation import BACKENDS, Installation, find_installation
 from .leftovers import remove_leftovers
+from .loading import Loading
 from .log import reasons, rotate
 from .options import GPU_PRECISIONS, ServerOptions, command
 from .processes import backends_of, clean_up, is_tritonserver, wait_for
@@ -324,8 +325,14 @@ def _wait_until_ready(server: RunningServer, log_bytes: int, stopping: Event) ->
     """Raise StartupError if that does not come; its reasons are in the log after so many bytes."""
     timeout_s = server.options.ready_timeout_s
 
+    loading, trouble = Loading(server.process.pid, server.stubs), ""
+
     def is_decided() -> bool:
-        return stopping.is_set() or server.process.poll() is not None or is_ready(server.options)
+        nonlocal trouble
+        if stopping.is_set() or server.process.poll() is not None or is_ready(server.options):
+            return True
+        trouble = loading.trouble()
+        return bool(trouble)
 
     wait_for(is_decided, timeout_s)
     if stopping.is_set():
@@ -333,7 +340,7 @@ def _wait_until_ready(server: RunningServer, log_bytes: int, stopping: Event) ->
     if server.process.poll() is None and is_ready(server.options):
         return
     text = server.log.read_bytes()[log_bytes:].decode("utf-8", "replace")
-    what = f"was not ready after {timeout_s:g} s"
+    what = f"will not be ready, {trouble}" if trouble else f"was not ready after {timeout_s:g} s"
     if server.process.poll() is not None:
         what = how_it_ended(server.process.returncode)
     why = reasons(text) or "its log gives no reason."
