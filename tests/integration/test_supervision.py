@@ -20,7 +20,8 @@ import pytest
 from commands import Run, assert_one_line_error
 from edsr_client import Upscaler
 from edsr_conversion import random_network
-from edsr_serving import ServerOptions, free_ports
+from edsr_serving import ServerOptions, free_ports, start
+from edsr_serving.guard import requests_left
 from edsr_serving.processes import (
     backends_of,
     command_line,
@@ -30,6 +31,7 @@ from edsr_serving.processes import (
     state_of,
     wait_for,
 )
+from edsr_serving.server import BEATS
 
 # Only to tell "hangs" from "answers" on a busy machine.
 PATIENCE_S = 60.0
@@ -333,3 +335,18 @@ def test_a_process_lost_while_it_loads_is_said_soon(options: ServerOptions, numb
     assert starting.returncode == 7, said
     assert words in said
     assert not list(Path("/dev/shm").glob(f"edsr-*-{options.http_port}-*"))  # noqa: S108
+
+
+def test_requests_of_a_server_that_dies_while_it_is_stopped_are_cut_off(options: ServerOptions, run: Run) -> None:
+    with start(options) as server, ThreadPoolExecutor(4) as pool:
+        server.guard.close()  # or it would end the server for what follows
+        for backend in backends_of(server.process.pid):
+            os.kill(backend, signal.SIGSTOP)
+        kept = Kept(options, options.run_dir, run)
+        asking = [pool.submit(kept.ask) for _ in range(3)]
+        assert wait_for(lambda: requests_left(server.process.pid, options, options.run_dir / BEATS) > 0, PATIENCE_S)
+        stopping = pool.submit(server.stop, PATIENCE_S)
+        time.sleep(1)
+        server.process.kill()
+        assert stopping.result() > 0
+        assert 200 not in [each.result() for each in asking]
