@@ -12,6 +12,7 @@ import fcntl
 import shutil
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,12 +34,38 @@ def servers(root: Path = ROOT, proc: Path = Path("/proc")) -> Iterator[str]:
             continue
         if any((root / "model_repository").resolve() in link.parents for link in links):
             yield f"tritonserver (pid {process.name}, files in {(process / 'cwd').resolve()})"
+    yield from keepers(root, proc)
     for lock in [*root.glob(".run/lock"), *root.glob(".run/*/lock")]:
         with lock.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 yield f"a server in {lock.parent}"
+
+
+def keepers(root: Path, proc: Path) -> Iterator[str]:
+    """Processes that keep a server on the models of this checkout; there may be none just now, and one in a moment."""
+    for process in proc.glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            folder = (process / "cwd").resolve()
+        except OSError:
+            continue
+        if "edsr_serving" not in words or not {"keep", "run"} & set(words):
+            continue
+        if (folder / _after(words, "--repository", "model_repository")).resolve() == (
+            root / "model_repository"
+        ).resolve():
+            yield f"the keeper of a server (pid {process.name}, files in {folder / _after(words, '--run-dir', '.run')})"
+
+
+def _after(words: list[str], option: str, default: str) -> str:
+    for before, word in pairwise(words):
+        if before == option:
+            return word
+        if before.startswith(f"{option}="):
+            return before.partition("=")[2]
+    return default
 
 
 def clean(root: Path = ROOT) -> list[Path]:
@@ -66,7 +93,11 @@ def _remove(paths: list[Path]) -> list[Path]:
 def main(argv: list[str]) -> int:
     """Returns the process's exit code: 8 where a server runs."""
     if running := sorted(set(servers())):
-        print(f"error: {'; '.join(running)} uses what would be removed. Stop it first: `make stop`.", file=sys.stderr)
+        print(
+            f"error: {'; '.join(running)} uses what would be removed. Stop it first: `make stop`, "
+            "with the RUN_DIR= that it was started with.",
+            file=sys.stderr,
+        )
         return 8
     removed = clean_engines() if argv == ["engines"] else clean()
     for path in removed:

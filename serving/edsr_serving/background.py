@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .errors import AlreadyRunningError, NotRunningError, RequestsCutOffError
+from .errors import AlreadyRunningError, NotRunningError, RequestsCutOffError, ServingError
 from .options import ServerOptions
 from .probe import state_of_model
 from .processes import KILL_TIMEOUT_S, clean_up, is_keeper, is_tritonserver, state_of, wait_for
@@ -163,6 +163,7 @@ def stop(run_dir: Path, exit_timeout_s: float | None = None) -> int:
     Raises:
         NotRunningError: there is none.
         RequestsCutOffError: not all requests were answered in that time.
+        ServingError: it was stopped, and nobody knows whether they were.
     """
     state = read(run_dir)
     if state is None:
@@ -172,7 +173,8 @@ def stop(run_dir: Path, exit_timeout_s: float | None = None) -> int:
     def ended() -> bool:
         return not is_keeper(state.keeper)
 
-    (run_dir / PATIENCE_FILE).write_text(f"{given_s}", encoding="utf-8")
+    with contextlib.suppress(OSError):  # a full disk: it takes the time that it was started with
+        (run_dir / PATIENCE_FILE).write_text(f"{given_s}", encoding="utf-8")
     (run_dir / LOST_FILE).unlink(missing_ok=True)
     _signal(state.keeper, signal.SIGTERM, signal.SIGCONT)
     wait_for(ended, given_s + STOP_MARGIN_S)
@@ -181,7 +183,13 @@ def stop(run_dir: Path, exit_timeout_s: float | None = None) -> int:
         wait_for(ended, KILL_TIMEOUT_S)
     clean_up(state.pid, state.shm_prefix)
     (run_dir / STATE_FILE).unlink(missing_ok=True)
-    if lost := _lost(run_dir, state.keeper):
+    lost = _lost(run_dir, state.keeper)
+    if lost is None:
+        raise ServingError(
+            f"Stopped (pid {state.pid}), but the process that kept it did not say how: it was killed, or could not "
+            "write into its run folder. Requests may have been cut off; the server's log says more."
+        )
+    if lost:
         raise RequestsCutOffError(
             lost,
             f"Stopped (pid {state.pid}), and {lost} request(s) were cut off: they were not answered within {given_s:g} "
@@ -198,12 +206,13 @@ def patience_s(run_dir: Path, default_s: float) -> float:
         return default_s
 
 
-def _lost(run_dir: Path, keeper: int) -> int:
+def _lost(run_dir: Path, keeper: int) -> int | None:
+    """How many requests the keeper has cut off; None if it did not say."""
     try:
         found = json.loads((run_dir / LOST_FILE).read_text(encoding="utf-8"))
-        return int(found["lost"]) if found["keeper"] == keeper else 0
+        return int(found["lost"]) if found["keeper"] == keeper else None
     except (OSError, ValueError, TypeError, KeyError):
-        return 0
+        return None
 
 
 def _signal(pid: int, *numbers: signal.Signals) -> None:
@@ -217,9 +226,11 @@ def _raw(state: State) -> dict[str, Any]:
 
 
 def _write(run_dir: Path, state: State) -> None:
+    """A full disk must not end a server, nor keep it from being started again: then the folder says what it said."""
     partial = run_dir / f"{STATE_FILE}.part"
-    partial.write_text(json.dumps(asdict(state)), encoding="utf-8")
-    partial.replace(run_dir / STATE_FILE)
+    with contextlib.suppress(OSError):
+        partial.write_text(json.dumps(asdict(state)), encoding="utf-8")
+        partial.replace(run_dir / STATE_FILE)
 
 
 def _remembered(run_dir: Path) -> State | None:

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 from . import background, repository
 from .arguments import Parser
 from .edge import unforeseen
-from .errors import RequestsCutOffError, ServingError, StartupError
+from .errors import NothingToServeError, RequestsCutOffError, ServingError, StartupError
 from .keeper import Keeper
 from .log import readable
 from .options import ServerOptions
@@ -146,9 +147,9 @@ def _run(args: argparse.Namespace) -> int:
     def tell(server: RunningServer | None, trouble: str) -> None:
         nonlocal follower
         if server is None:
-            print(f"error: {trouble}", file=sys.stderr, flush=True)
+            _show(f"error: {trouble}", sys.stderr)
             return
-        print(_summary(options, server.models), flush=True)
+        _show(_summary(options, server.models))
         if follower is None:
             follower = threading.Thread(target=_follow, args=(server, keeper.stopping), daemon=True)
             follower.start()
@@ -181,9 +182,15 @@ def _answer(facts: dict[str, object]) -> None:
     """Tell `start`, which may have gone; nobody else reads what this process writes."""
     with contextlib.suppress(OSError):
         print(json.dumps(facts), flush=True)
+    _silence(1, 2)
+
+
+def _silence(*streams: int) -> None:
+    """Let what is written there go nowhere."""
     null = os.open(os.devnull, os.O_RDWR)
-    for stream in (1, 2):
+    for stream in streams:
         os.dup2(null, stream)
+    os.close(null)
 
 
 def _keeper(options: ServerOptions, tell: Callable[[RunningServer | None, str], None]) -> Keeper:
@@ -212,7 +219,7 @@ def _keep(keeper: Keeper) -> None:
         if keeper.stopping.is_set():
             keeper.hurrying.set()
         else:
-            print("stopping ... (again: without waiting for requests)", flush=True)
+            _show("stopping ... (again: without waiting for requests)")
         keeper.stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -229,6 +236,17 @@ def _keep(keeper: Keeper) -> None:
     background.forget(run_dir)
 
 
+def _show(text: str, stream: TextIO | None = None) -> None:
+    """Print what a server has to say, if anybody reads it: one that has no reader any more goes on."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        _silence(stream.fileno())
+    except OSError:  # a full disk
+        return
+
+
 def _follow(server: RunningServer, stopped: threading.Event) -> None:
     """Print the server's log as it grows, in its readable form."""
     with server.log.open(encoding="utf-8", errors="replace") as log:
@@ -236,7 +254,7 @@ def _follow(server: RunningServer, stopped: threading.Event) -> None:
             if not (line := log.readline()):
                 time.sleep(0.1)
             elif (text := readable(line)) is not None:
-                print(text, flush=True)
+                _show(text)
 
 
 def _summary(options: ServerOptions, models: Sequence[str]) -> str:
@@ -287,9 +305,13 @@ def _status(args: argparse.Namespace) -> int:
     state = background.read(args.run_dir)
     asked = state.model_states() if state is not None else {}
     ready = bool(asked) and all(is_well for is_well, _ in asked.values())
-    models = {}
-    for model in repository.find_models(args.repository):
-        models[model.name] = asked[model.name][1] if model.name in asked else model.problem or "built, not loaded"
+    models = {name: text for name, (_, text) in asked.items()}
+    try:
+        for model in repository.find_models(args.repository):
+            models.setdefault(model.name, model.problem or "built, not loaded")
+    except NothingToServeError:
+        if state is None:  # else it has outlived its models' folder, or has another
+            raise
     trouble = state.trouble if state else background.last_trouble(args.run_dir)
     others = [other for other in running_servers() if state is None or other.pid != state.pid]
     if args.json:

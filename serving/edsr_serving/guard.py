@@ -89,19 +89,21 @@ def drain(
     """
     if process.poll() is not None:
         return 0
-    process.send_signal(signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGCONT):  # one that is stopped would not hear it
+        process.send_signal(number)
     started = time.monotonic()
-    busy_until = started
+    busy_until, left = started, 0
     while process.poll() is None:
         now = time.monotonic()
-        if left := requests_left(process.pid, options, beats):
+        left = requests_left(process.pid, options, beats)
+        if left:
             busy_until = now
         if now - started > timeout_s or hurry.is_set():
             return left
         if now - busy_until > FLUSH_S + LEAVE_S:
             return 0
         hurry.wait(POLL_S)
-    return 0
+    return left if process.returncode else 0  # it was killed, or crashed, with that in work
 
 
 def requests_left(pid: int, options: ServerOptions, beats: Path) -> int:

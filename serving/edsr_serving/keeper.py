@@ -94,14 +94,16 @@ class Keeper:
     ) -> RunningServer | None:
         """The next server; None if it shall stop meanwhile."""
         while (delay_s := restarts.delay_s(lived_s)) is not None:
-            text = f"{reason}; start {restarts.count} of {MAX_RESTARTS} again in {delay_s:g} s"
+            text = f"{reason.rstrip('.')}; start {restarts.count} of {MAX_RESTARTS} again in {delay_s:g} s"
             last.guard.say(text, "W")
             self.tell(None, text)
             if self.stopping.wait(delay_s):
                 return None
             try:
-                return start(self.options, make_way=self.make_way, again=True)
+                return start(self.options, make_way=self.make_way, again=True, stopping=self.stopping)
             except ServingError as error:
+                if self.stopping.is_set():
+                    return None
                 reason, lived_s = str(error), 0.0
         last.guard.say(f"{reason}; ended too often, and not started again", "E")
         raise StartupError(

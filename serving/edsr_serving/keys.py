@@ -9,12 +9,15 @@ machine finds it. See docs/security.md.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import secrets
 from pathlib import Path
+from typing import IO
 
+from .leftovers import KEY
 from .options import ServerOptions
 
 # Header of HTTP requests; gRPC's has a prefix that Triton demands.
@@ -38,10 +41,11 @@ def restrictions(key: str) -> list[str]:
     return [f"--http-restricted-api={what}", f"--grpc-restricted-protocol={what}"]
 
 
-def publish(key: str, options: ServerOptions, shm_prefix: str) -> None:
+def publish(key: str, options: ServerOptions, shm_prefix: str) -> IO[str] | None:
     """Write the key where its user finds it: the run folder, and /dev/shm under the server's own prefix.
 
     What stands there under the prefix is removed with the server. Without /dev/shm there is no shared memory either.
+    Returns the file in /dev/shm, None if there is none: while it is open it is locked, a sign that the server lives.
 
     Raises:
         OSError: the run folder cannot be written.
@@ -54,9 +58,10 @@ def publish(key: str, options: ServerOptions, shm_prefix: str) -> None:
         "grpc_header": GRPC_HEADER,
         "key": key,
     }
-    _write_private(options.run_dir / KEY_FILE, json.dumps(said))
+    _write_private(options.run_dir / KEY_FILE, json.dumps(said)).close()
     with contextlib.suppress(OSError):
-        _write_private(SHARED_MEMORY / f"{shm_prefix}key", json.dumps(said))
+        return _write_private(SHARED_MEMORY / f"{shm_prefix}{KEY}", json.dumps(said))
+    return None
 
 
 def hide(pid: int, key: str) -> bool:
@@ -92,11 +97,19 @@ def keep_own_region_private() -> None:
                 (SHARED_MEMORY / word.removeprefix("/")).chmod(0o600)
 
 
-def _write_private(path: Path, text: str) -> None:
-    """A file that was never anybody else's to read, not even for a moment."""
+def _write_private(path: Path, text: str) -> IO[str]:
+    """A file that was never anybody else's to read, not even for a moment; open, and locked until it is closed."""
     partial = path.with_name(f"{path.name}.part")
     partial.unlink(missing_ok=True)
     file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as stream:
+    stream = os.fdopen(file, "w", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         stream.write(text)
-    partial.replace(path)
+        stream.flush()
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            stream.close()
+        raise
+    return stream

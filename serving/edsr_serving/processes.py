@@ -100,8 +100,8 @@ def clean_up(pid: int, shm_prefix: str) -> None:
     remove_shared_memory(shm_prefix)
 
 
-def remove_shared_memory(prefix: str) -> None:
+def remove_shared_memory(prefix: str, folder: Path = SHARED_MEMORY) -> None:
     """Remove the regions whose names begin so."""
-    for region in SHARED_MEMORY.glob(f"{prefix}*"):
+    for region in folder.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
             region.unlink()

@@ -34,6 +34,8 @@ from .gpu.devices import devices
 from .guard import Guard, drain
 from .heartbeat import VARIABLE
 from .installation import BACKENDS, Installation, find_installation
+from .leftovers import remove_leftovers
+from .loading import Loading
 from .log import reasons, rotate
 from .options import GPU_PRECISIONS, ServerOptions, command
 from .processes import backends_of, clean_up, is_tritonserver, wait_for
@@ -48,7 +50,8 @@ STOP_TIMEOUT_S = 80.0
 class RunningServer:
     """A server that answers: its process, what it was started with, what it serves.
 
-    `stubs` is the number of its backend processes, one per model instance; `lock` keeps its run folder. A thread
+    `stubs` is the number of its backend processes, one per model instance; `lock` keeps its run folder, and
+    `key_file` its shared memory. A thread
     watches over it: when a process of it dies, stops, or hangs, all of it is ended at once, so that nobody waits for an
     answer that never comes, and `guard` says why.
     """
@@ -61,6 +64,7 @@ class RunningServer:
     stubs: int
     lock: IO[bytes]
     guard: Guard
+    key_file: IO[str] | None = None
 
     def __enter__(self) -> RunningServer:
         return self
@@ -87,6 +91,8 @@ class RunningServer:
             self.process.kill()
         clean_up(self.process.pid, self.shm_prefix)
         self.process.wait()
+        if self.key_file is not None:
+            self.key_file.close()
         self.lock.close()
 
 
@@ -96,6 +102,7 @@ def start(
     detached: bool = False,
     make_way: Callable[[Path], None] = lambda _: None,
     again: bool = False,
+    stopping: Event | None = None,
 ) -> RunningServer:
     """Start a server and return once all its models are ready.
 
@@ -103,7 +110,8 @@ def start(
         options: where and what.
         detached: the process outlives this one; otherwise it ends when this one does, however this one ends.
         make_way: called with the run folder once it is claimed, before anything in it is touched.
-        again: in place of one that has just ended: its log goes on.
+        again: in place of one that has just ended: its log goes on, and its speed is known.
+        stopping: once it is set, nobody wants the server any more, and the start is given up.
 
     Raises:
         InstallationError: a part of Triton is missing.
@@ -123,8 +131,11 @@ def start(
         options.run_dir.mkdir(parents=True, exist_ok=True)
         lock = _lock(options.run_dir)
         make_way(options.run_dir)
+        remove_leftovers()
         if not options.gpu:
-            parameters = {model: told | _speed(model, told, options.run_dir) for model, told in parameters.items()}
+            parameters = {
+                model: told | _speed(model, told, options.run_dir, again) for model, told in parameters.items()
+            }
         log = options.run_dir / LOG_FILE
         log_bytes = log.stat().st_size if again and log.exists() else 0
         key = keys.new_key()
@@ -133,7 +144,7 @@ def start(
         reason = error.strerror or "not all files could be copied; is the disk full?"
         raise ServingError(f"Cannot prepare {options.run_dir}: {reason}. Choose another with --run-dir.") from None
     try:
-        _wait_until_ready(server, log_bytes)
+        _wait_until_ready(server, log_bytes, stopping or Event())
         keys.hide(server.process.pid, key)
     except BaseException:
         server.end()
@@ -163,7 +174,7 @@ def _launch(
     if not again:
         rotate(log)
     shm_prefix = f"edsr-{os.getpid()}-{options.http_port}-"
-    keys.publish(key, options, shm_prefix)
+    key_file = keys.publish(key, options, shm_prefix)
     turns = {model.resource: model.instances for model in models if model.is_queued}
     ours = {VARIABLE: str(beats.absolute()), HTTP_PORT: str(options.http_port), SERVED_MODELS: str(len(models))}
     line = command(installation.binary, options, Path(VIEW), Path(BACKENDS), shm_prefix, turns, keys.restrictions(key))
@@ -182,7 +193,9 @@ def _launch(
     stubs = sum(model.processes for model in models)
     queues = {model.name: model.queue_size for model in models if model.queue_size}
     guard = Guard(process, beats, options, log, shm_prefix, queues)
-    return RunningServer(process, options, tuple(model.name for model in models), log, shm_prefix, stubs, lock, guard)
+    return RunningServer(
+        process, options, tuple(model.name for model in models), log, shm_prefix, stubs, lock, guard, key_file
+    )
 
 
 def stop(pid: int, shm_prefix: str) -> None:
@@ -243,12 +256,12 @@ def cpu_parameters(
     return parameters
 
 
-def _speed(model: repository.ServableModel, told: Mapping[str, str], run_dir: Path) -> dict[str, str]:
+def _speed(model: repository.ServableModel, told: Mapping[str, str], run_dir: Path, again: bool) -> dict[str, str]:
     """What follows from how fast this machine is with a model."""
     precision = told["inference_precision"]
     file = repository.INT8_FILE if precision == "int8" else repository.MODEL_FILE
     threads = max(1, int(told["cpus"]) // model.instances)
-    found = speed.measured(model.folder / repository.VERSION / file, precision, threads, run_dir / speed.FILE)
+    found = speed.measured(model.folder / repository.VERSION / file, precision, threads, run_dir / speed.FILE, again)
     return speed.parameters(model.parameters, found)
 
 
@@ -308,14 +321,26 @@ def check_ports(options: ServerOptions) -> None:
                 ) from None
 
 
-def _wait_until_ready(server: RunningServer, log_bytes: int) -> None:
+def _wait_until_ready(server: RunningServer, log_bytes: int, stopping: Event) -> None:
     """Raise StartupError if that does not come; its reasons are in the log after so many bytes."""
     timeout_s = server.options.ready_timeout_s
-    wait_for(lambda: server.process.poll() is not None or is_ready(server.options), timeout_s)
+
+    loading, trouble = Loading(server.process.pid, server.stubs), ""
+
+    def is_decided() -> bool:
+        nonlocal trouble
+        if stopping.is_set() or server.process.poll() is not None or is_ready(server.options):
+            return True
+        trouble = loading.trouble()
+        return bool(trouble)
+
+    wait_for(is_decided, timeout_s)
+    if stopping.is_set():
+        raise StartupError("It was stopped while it started.")
     if server.process.poll() is None and is_ready(server.options):
         return
     text = server.log.read_bytes()[log_bytes:].decode("utf-8", "replace")
-    what = f"was not ready after {timeout_s:g} s"
+    what = f"will not be ready, {trouble}" if trouble else f"was not ready after {timeout_s:g} s"
     if server.process.poll() is not None:
         what = how_it_ended(server.process.returncode)
     why = reasons(text) or "its log gives no reason."

@@ -61,3 +61,18 @@ def test_a_server_with_its_files_elsewhere_is_seen(clean: ModuleType, checkout: 
     (view / "1").symlink_to(checkout / "model_repository" / "m" / "1")
     (found,) = clean.servers(checkout, tmp_path / "proc")
     assert found.startswith("tritonserver (pid 4711")
+
+
+@pytest.mark.parametrize(
+    "words", ["-m edsr_serving keep --run-dir /elsewhere", "-m edsr_serving run --repository=model_repository"]
+)
+def test_a_keeper_between_two_servers_is_seen(clean: ModuleType, checkout: Path, tmp_path: Path, words: str) -> None:
+    process = tmp_path / "proc" / "4712"
+    process.mkdir(parents=True)
+    (process / "cwd").symlink_to(checkout)
+    (process / "cmdline").write_bytes("\0".join(["python", *words.split(), ""]).encode())
+    (found,) = clean.servers(checkout, tmp_path / "proc")
+    assert found.startswith("the keeper of a server (pid 4712")
+    (process / "cwd").unlink()
+    (process / "cwd").symlink_to("/")
+    assert list(clean.servers(checkout, tmp_path / "proc")) == []

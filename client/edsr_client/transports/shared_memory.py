@@ -107,6 +107,14 @@ class SharedMemory:
         else:
             self._free.append(pair)
 
+    def forget(self) -> None:
+        """Give back what the server knew: it was started again, and knows nothing of it."""
+        for pair in self._free:
+            pair.input.close()
+            pair.output.close()
+            self._all.remove(pair)
+        self._free.clear()
+
     def close(self) -> None:
         """Give all memory back."""
         for pair in self._all:

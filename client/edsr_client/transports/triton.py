@@ -65,6 +65,7 @@ class TritonTransport:
         self.url = str(address)
         self._address, self._headers, self._module = address, credentials.all_headers(), module
         self._clients: dict[int, Any] = {}
+        self._retired: list[Any] = []
         self._key: dict[str, str] = {}
         self._shared_memory = SharedMemory() if shared_memory else None
 
@@ -89,8 +90,9 @@ class TritonTransport:
 
     async def model_names(self) -> list[str]:
         try:
-            ask = lambda client: client.get_model_repository_index(**self._as_json(self._key))  # noqa: E731
-            index = await self._ask(ask)
+            index = await self._ask_with_key(
+                lambda client, key: client.get_model_repository_index(**self._as_json(key))
+            )
         except AccessDeniedError:  # a server of somebody else keeps its list to itself
             return [name for name in PREFERRED_MODELS if await self.model_ready(name)]
         models = index if isinstance(index, list) else self._record(index).get("models", [])
@@ -105,23 +107,26 @@ class TritonTransport:
         return self._record(record.get("config", record))
 
     async def model_statistics(self, model: str) -> dict[str, Any]:
-        ask = lambda client: client.get_inference_statistics(model, **self._as_json(self._key))  # noqa: E731
-        found = self._record(await self._ask(ask, model)).get("model_stats")
+        ask = lambda client, key: client.get_inference_statistics(model, **self._as_json(key))  # noqa: E731
+        found = self._record(await self._ask_with_key(ask, model)).get("model_stats")
         first = found[0] if isinstance(found, list) and found else None
         return first if isinstance(first, dict) else {}
 
     async def infer(
         self, model: str, images: NDArray[np.uint8], *, scale: int, request_id: str, timeout_s: float
     ) -> NDArray[np.uint8]:
-        if self._shared_memory is not None:
+        while self._shared_memory is not None:
+            key = self._key
             try:
                 return await self._infer_by_shared_memory(model, images, scale, request_id, timeout_s)
             except RequestRefusedError as error:
                 if "shared memory" not in str(error).lower():
                     raise
-                self._give_up_shared_memory(error)
+                problem: Exception = error
             except SharedMemoryError as error:
-                self._give_up_shared_memory(error)
+                problem = error
+            if not self._is_new_server(key):
+                self._give_up_shared_memory(problem)
         tensor = self._module.InferInput(INPUT, list(images.shape), "UINT8")
         tensor.set_data_from_numpy(images)
         expected = expected_shape(images.shape, scale)
@@ -131,8 +136,9 @@ class TritonTransport:
         clients, self._clients = self._clients, {}
         if clients and self._shared_memory is not None:
             await self._unregister(next(iter(clients.values())), self._shared_memory.names)
-        for client in clients.values():
+        for client in (*clients.values(), *self._retired):
             await client.close()
+        self._retired.clear()
         if self._shared_memory is not None:
             self._shared_memory.close()
 
@@ -241,12 +247,36 @@ class TritonTransport:
 
     def _client(self, answer_bytes: int) -> Any:
         """The client that takes answers of so many bytes, made when it is first needed."""
-        if not self._clients and (key := server_keys.find(self._address)):
-            self._address, self._key = key.address, key.headers
+        if not self._clients:
+            self._is_new_server(self._key)
         limit = self._limit(answer_bytes)
         if limit not in self._clients:
             self._clients[limit] = self._make_client(limit)
         return self._clients[limit]
+
+    def _is_new_server(self, key: Mapping[str, str]) -> bool:
+        """Whether there is another key now than `key`: its server was started again, and knows none of our regions."""
+        found = server_keys.find(self._address)
+        if found is None or found.headers == key:
+            return False
+        if found.address != self._address:  # the key is for this address alone
+            self._retired += self._clients.values()
+            self._clients.clear()
+        if found.headers != self._key and self._shared_memory is not None:
+            self._shared_memory.forget()
+        self._address, self._key = found.address, found.headers
+        return True
+
+    async def _ask_with_key(self, question: Callable[[Any, Mapping[str, str]], Awaitable[T]], model: str = "") -> T:
+        """Ask what only the server's own user may, once more if the server has another key by now."""
+        while True:
+            self._client(0)  # finds the key
+            key = self._key
+            try:
+                return await self._ask(lambda client: question(client, self._key), model)
+            except AccessDeniedError:
+                if not self._is_new_server(key):
+                    raise
 
     def _lost(self, error: Exception) -> ServerUnreachableError:
         """For what is neither an answer nor a time-out: no connection, a lost one, or an answer that makes no sense."""
