@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import EdsrError
+from ..errors import EdsrError, OutputError
 from ..files import Finishing, is_folder, read_file
 from ..forecast import Forecast
 from ..pictures.formats import format_of
@@ -94,7 +94,7 @@ def _is_to_make(target: str | Path, args: argparse.Namespace) -> bool:
     """Whether the result's folder is not there yet and will be made.
 
     Raises:
-        OutputError: a file stands in its place.
+        OutputError: a file stands in its place, or it cannot be named so.
     """
     if args.output_template:
         folder = Path(target).parent
@@ -102,8 +102,11 @@ def _is_to_make(target: str | Path, args: argparse.Namespace) -> bool:
         folder = Path(target)
     else:
         return False
-    check_folder(folder)
-    return not folder.is_dir()
+    try:
+        check_folder(folder)
+        return not folder.is_dir()
+    except OSError as error:  # a name that is too long is one
+        raise OutputError(f"Cannot write {folder}: {error.strerror}.") from None
 
 
 def _in_words(found: Forecast) -> str:
