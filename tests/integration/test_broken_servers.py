@@ -246,7 +246,7 @@ def test_doctor_lives_with_any_statistics(tmp_path: Path, name: str) -> None:
     with BrokenServer(answers) as server:
         finished = edsr(tmp_path, "doctor", "--url", server.url)
     assert "Traceback" not in finished.stderr
-    assert "speed: 128x128" in finished.stdout
+    assert "speed: " in finished.stdout
 
 
 @pytest.fixture
