@@ -1,0 +1,1 @@
+def render(seed, size_px): raise ValueError
