@@ -152,6 +152,12 @@ class Canvas:
         case = self.random.random()
         return (word.capitalize() if case < 0.2 else word.upper() if case < 0.25 else word) + end
 
+    @staticmethod
+    def cut(text: str, face: str, size_px: int, room_px: float) -> str:
+        """As much of `text` as fits into `room_px`."""
+        wide = font(face, size_px).getlength(text)
+        return text if wide <= room_px else text[: int(len(text) * max(0.0, room_px) / wide)]
+
     def line(self, points: Sequence[Point], colour: Colour, width_px: float) -> None:
         """A polyline with round joints."""
         k = self.OVERSAMPLING

@@ -38,7 +38,7 @@ def _paragraph(canvas: Canvas, at: tuple[int, int], wide: int, script: str) -> i
         canvas.box((left - 4, top, left + wide + 4, top + 3 * size * 1.35), fill=_tint(canvas))
     per_line = max(1, round(wide / (size * (3.5 if script == CHINESE else 2.9))))
     for _ in range(canvas.integer(1, 4) if size > 18 else canvas.integer(3, 9)):
-        canvas.text((left, top), canvas.words(per_line, script), face, size, colour)
+        canvas.text((left, top), canvas.cut(canvas.words(per_line, script), face, size, wide), face, size, colour)
         top += round(size * 1.35)
     return top + round(size * 0.8)
 
@@ -230,7 +230,7 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     for seed in range(args.count):
         picture = Image.fromarray(render(seed, (args.side, args.side)))
-        picture.save(args.folder / f"graphics-{seed:03d}.webp", lossless=True)
+        picture.save(args.folder / f"graphics-{seed:03d}.webp", lossless=True, method=6)
 
 
 if __name__ == "__main__":

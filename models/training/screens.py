@@ -9,11 +9,11 @@ SCRIPTS = (LATIN, LATIN, LATIN, CHINESE, CYRILLIC)
 
 
 def screen(canvas: Canvas) -> None:
-    """Icons on a desktop and one to four windows over one another."""
+    """Icons on a desktop and a few windows over one another."""
     for row in range(0, canvas.height, 92):
         icon(canvas, (12, row + 10), canvas.integer(32, 56))
-    for _ in range(canvas.integer(1, 5)):
-        left, top = canvas.uniform(-20, canvas.width * 0.5), canvas.uniform(-10, canvas.height * 0.5)
+    for _ in range(canvas.integer(3, 8)):
+        left, top = canvas.uniform(-40, canvas.width * 0.6), canvas.uniform(-20, canvas.height * 0.6)
         Window(canvas, (left, top, left + canvas.uniform(260, 640), top + canvas.uniform(200, 560))).draw()
 
 
@@ -68,11 +68,9 @@ class Window:
 
     def _text(self, at: tuple[float, float], words: int, colour: Colour) -> None:
         """Words that end within the window."""
-        room = self._box[2] - at[0] - 6
         text = self._canvas.words(words, self._script)
-        fits = max(1, int(room / (self._size * (1.0 if self._script == CHINESE else 0.6))))
-        if room > self._size * 2:
-            self._canvas.text(at, text[:fits], self._face, self._size, colour)
+        text = self._canvas.cut(text, self._face, self._size, self._box[2] - at[0] - 6)
+        self._canvas.text(at, text, self._face, self._size, colour)
 
     def _table(self, body: Box) -> None:
         left, top, right, bottom = body
@@ -88,7 +86,11 @@ class Window:
                 number = f"{self._canvas.uniform(0, 9999):.2f}"
                 text = number if column else self._canvas.words(1, self._script)
                 self._canvas.text(
-                    (x + 4, y + 2), text[: int(wide / self._size * 1.4)], self._face, self._size, self._ink
+                    (x + 4, y + 2),
+                    self._canvas.cut(text, self._face, self._size, wide - 8),
+                    self._face,
+                    self._size,
+                    self._ink,
                 )
         for column in range(columns + 1):
             x = left + column * wide
