@@ -93,4 +93,3 @@ def blurred(pixels: Tensor, sigma_px: Tensor) -> Tensor:
     planes = conv2d(planes, taps.view(-1, 1, 5, 1), groups=count * channels)
     planes = conv2d(planes, taps.view(-1, 1, 1, 5), groups=count * channels)
     return planes.view(count, channels, height, width)
-

@@ -56,7 +56,7 @@ def checkpoint_of(network: Edsr) -> Weights:
 
 
 def ranges_of(weights: Weights) -> list[float]:
-    """The learned ranges of the inputs of the body's convolutions, input to output, on the published parametrisation."""
+    """The learned ranges of the inputs of the body's convolutions, from input to output."""
     names = [name for name in weights if name.endswith("log_range")]
 
     def place(name: str) -> tuple[int, int]:

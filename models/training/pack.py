@@ -31,7 +31,7 @@ def pack_photograph(photograph: data.Photograph, root: Path, out: Path, quality:
     side = min(LONG_SIDE_PX, int(data.MAX_PYRAMID_RATIO * max(image.shape[:2])))
     if side >= data.PYRAMID_LONG_SIDES_PX[-1]:
         reduced = Image.fromarray(data.reduce_to(image, side))
-        reduced.save(target, quality=quality, subsampling="4:4:4", speed=6)
+        reduced.save(target, quality=quality, subsampling="4:4:4", speed=8)
 
 
 def levels(image: data.Image8) -> Iterator[data.Image8]:

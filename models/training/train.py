@@ -151,7 +151,9 @@ class Run:
         partial = self.out / "last.pt.part"
         torch.save(state, partial)
         partial.replace(self.out / "last.pt")
-        text = json.dumps({"recipe": asdict(self.recipe), "device": device_name(self.device), "log": self.log}, indent=1)
+        text = json.dumps(
+            {"recipe": asdict(self.recipe), "device": device_name(self.device), "log": self.log}, indent=1
+        )
         (self.out / "log.json").write_text(text, encoding="utf-8")
 
     def resume(self) -> bool:
@@ -184,7 +186,9 @@ class Run:
 
     def validate(self, pairs: list[tuple[data.Image8, data.Image8]], loss: float, rate: float) -> None:
         found = self.judge(pairs)
-        score = sum(weight * value for weight, value in zip(JUDGED[self.recipe.inputs].values(), found.values(), strict=True))
+        score = sum(
+            weight * value for weight, value in zip(JUDGED[self.recipe.inputs].values(), found.values(), strict=True)
+        )
         row = {"minutes": round(self.elapsed_s / 60, 2), "step": self.step, "loss": loss, "rate": rate}
         self.log.append({**row, "psnr_y": score, "by_input": found})
         # What was not yet trained for 8 bits is not shipped, however good.
@@ -194,7 +198,9 @@ class Run:
         print(json.dumps(self.log[-1]), flush=True)
         self.checkpoint()
 
-    def train(self, library: PatchLibrary, pairs: list[tuple[data.Image8, data.Image8]], validate_every_s: float) -> None:
+    def train(
+        self, library: PatchLibrary, pairs: list[tuple[data.Image8, data.Image8]], validate_every_s: float
+    ) -> None:
         recipe, already_s, started = self.recipe, self.elapsed_s, time.monotonic()
         last_validation, last_step, phase, steps = started, self.step, None, []
         while (progress := self.elapsed_s / 60 / recipe.minutes) < 1:
@@ -219,7 +225,7 @@ class Run:
     def _steps(self, library: PatchLibrary, phase: Phase) -> list[Callable[[], None]]:
         """One step of the phase, or two that take turns: without and with 8 bits."""
         self.model.quantise(phase.stored)
-        if phase.eight_bits and not any(float(r.log_range) for r in self.model.ranges()):
+        if phase.eight_bits and not any(float(r.log_range.detach()) for r in self.model.ranges()):
             self.model.measure_ranges(planes_to_network(library.batch(64, phase.patch_px)[0]))
             self.average.load_state_dict(
                 {k: v for k, v in self.model.state_dict().items() if k.endswith("log_range")}, strict=False
@@ -300,7 +306,10 @@ def main() -> None:
     if not run.resume() and args.start:
         run.start_from(torch.load(args.start, map_location=device))
     found = sources(args.pack)
-    print(f"{len(found)} HR pictures, {sum(s.hr.size for s in found) / 3e6:.0f} megapixels, {device_name(device)}", flush=True)
+    print(
+        f"{len(found)} HR pictures, {sum(s.hr.size for s in found) / 3e6:.0f} megapixels, {device_name(device)}",
+        flush=True,
+    )
     library = PatchLibrary(found, device, recipe.graphics_share)
     pairs = [data.pair(pack.read(path)) for path in sorted((args.pack / pack.VALIDATION).glob("*.png"))]
     run.validate(pairs, 0.0, 0.0)

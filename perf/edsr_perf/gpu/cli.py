@@ -85,10 +85,7 @@ def measure(root: Path, model: str, limit_s: float, random_weights: bool = False
         raise MissingModelError(f"{model} is not built. Run `make onnx MODEL={model}`, or bring {onnx}.")
     card, clock = detect(load_cards(root).values(), devices), Clock(limit_s)
     size = network_size(found)
-    if random_weights:
-        steps = random_steps(size, clock)
-    else:
-        steps = steps_of(root, model, onnx, card, devices, clock)
+    steps = random_steps(size, clock) if random_weights else steps_of(root, model, onnx, card, devices, clock)
     outcomes = run_steps(steps, clock, lambda line: print(line, flush=True))
     return {
         "format": result.FORMAT,

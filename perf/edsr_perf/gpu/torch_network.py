@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from edsr_conversion.network import MEAN_BGR
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle
-
-from edsr_conversion.network import MEAN_BGR
 
 from ..errors import PerfError
 
