@@ -9,167 +9,183 @@ HTTP_PORT ?= 8000
 GRPC_PORT ?= 8001
 METRICS_PORT ?= 8002
 BIND ?= 127.0.0.1
+RUN_DIR ?= .run
 PRECISION ?= auto
-
-PY := $(VENV)/bin/python
-# fp16, fp32 and int8 are engines' precisions; auto, int8, bf16 and f32 the CPU's. An engine's auto is fp16.
-ENGINE_OPTIONS = --gpu "$(GPU)" $(addprefix --model ,$(MODEL)) --precision $(if $(filter auto,$(PRECISION)),fp16,$(PRECISION))
 FLAVOUR ?= auto
+FUZZ_SECONDS ?= 300
 IMAGE_NAME ?= edsr-triton
-CONTAINER := edsr-triton
-# What the server inside needs on the host's side: pinned buffers and shared memory for answers of 224 MB.
-DOCKER_GPU := --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864
+CONTAINER ?= edsr-triton
 
+# Every variable that a user may set. A recipe never expands one: it gets its value by the environment, as "$$GPU", in
+# quotes, so that nothing in it is read by a shell or by make. A new one belongs here; a test tries them all.
+VARIABLES := TRITON_VERSION PYTHON VENV HTTP_PORT GRPC_PORT METRICS_PORT BIND RUN_DIR PRECISION FLAVOUR FUZZ_SECONDS \
+	IMAGE_NAME CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS PUBLISH EXIT_TIMEOUT \
+	DIR OUT
+# Taken literally: `$(shell ...)` in a value stays text, in whatever is given on the command line.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
+$(foreach name,$(VARIABLES),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
+export $(VARIABLES)
+
+# Pieces of recipes. `override`: they are code, not settings.
+override PY = "$${VENV:-.venv}/bin/python"
+# $(call each,MODEL,--model) appends --model and a word to "$$@", for each word of MODEL.
+override each = set -f; for word in $$$(1); do set -- "$$@" $(2) "$$word"; done;
+override models = $(call each,MODEL,--model)
+# PRECISION=auto is the card's or the processor's: which, the command knows.
+# Its own parser of words and quotes, which runs nothing: T="-k 'this or that'".
+override pytest = PYTEST_ADDOPTS="$$PYTEST_ADDOPTS $$T" $(PY) -m pytest
+override engine-options = --gpu "$$GPU" --precision "$$PRECISION" "$$@"
+override server-options = --run-dir "$$RUN_DIR" --bind "$$BIND" --http-port "$$HTTP_PORT" --grpc-port "$$GRPC_PORT" \
+	--metrics-port "$$METRICS_PORT" --precision "$$PRECISION" $${GPU:+--gpu "$$GPU"} "$$@"
+# What the server inside needs on the host's side: pinned buffers and shared memory for answers of 224 MB.
+override docker-gpu := --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864
+
+# Figures become the project's own only when asked: PUBLISH=1.
+override publish := $(if $(filter 1,$(PUBLISH)),--publish)
 # What must be made before serving: engines are made by a command of their own.
-TO_SERVE = $(if $(GPU),setup,$(if $(filter int8,$(PRECISION)),int8,onnx))
-SERVER_OPTIONS = --bind $(BIND) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT) \
-	--precision $(PRECISION) $(addprefix --model ,$(MODEL)) $(if $(GPU),--gpu "$(GPU)")
-need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
+override to-serve := $(if $(GPU),setup,$(if $(filter int8,$(PRECISION)),int8,onnx))
+override need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
+override need-folder = $(if $(DIR),,$(error Name a folder: make torture DIR=folder))
+override need-results = $(if $(and $(A),$(B)),,$(error Name two files of results: make perf-compare A=before.json B=after.json. `make perf` writes them into perf/results))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo perf perf-compare gpus plan sizing engines verify
-.PHONY: perf-baselines roofline perf-gpu int8-layers scaling
+.PHONY: torture perf-baselines roofline perf-gpu int8-layers scaling
 # What others depend on, not for users.
 .PHONY : known-gpu
-.PHONY: serve start stop status image engines-container up down clean
+.PHONY: serve start stop status image engines-container up down clean clean-engines
 
 help: ## List the commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
-setup: $(VENV)/.installed ## Make the Python environment .venv (once; again when its lists change)
-
-$(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
-	@$(PYTHON) tools/check_system.py
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV): about a minute and 3.5 GB"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable './client[grpc,heif,gigapixel,video]' --editable '.[conversion,engines,serving,serving-gpu,perf,demo,dev]'
-	@# We run pytriton's tritonserver directly: its Python dependencies are not needed and rule out numpy 2.
-	@# The stubs would bring the whole of TensorRT, which is not needed for types.
-	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
-		nvidia-pytriton tensorrt-stubs
-	@$(PY) tools/typings.py $(VENV)/typings
-	@touch $@
+setup: ## Make the Python environment .venv (once; again when its lists change)
+	@"$${PYTHON:-python3}" -m tools.setup
 
 demo: onnx ## Upscale a photograph on a real Triton and show the gain; IMAGE=path for your own
-	@$(PY) demo/run.py $(if $(IMAGE),"$(IMAGE)")
+	@$(PY) demo/run.py $${IMAGE:+"$$IMAGE"}
 
 test: onnx ## Run all tests; T=path or T="-k name" narrows
-	@$(PY) -m pytest $(T)
+	@$(pytest)
 
 test-unit: setup ## Run the tests that start no process
-	@$(PY) -m pytest tests/unit $(T)
+	@$(pytest) tests/unit
 
 test-gpu: onnx ## Run the tests that need an NVIDIA GPU; fails where there is none
-	@EDSR_REQUIRE_GPU=1 $(PY) -m pytest tests/gpu $(T)
+	@EDSR_REQUIRE_GPU=1 $(pytest) tests/gpu
 
 lint: setup ## Check style, types and the Dockerfile
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@$(VENV)/bin/hadolint Dockerfile.triton
+	@"$${VENV:-.venv}/bin/hadolint" Dockerfile.triton
 
 format: setup ## Format the code and mend what can be mended
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
 fetch: setup ## Bring EDSR_x3.pb, verified; PB=/path/EDSR_x3.pb takes a local file
-	@$(PY) -m edsr_conversion fetch $(if $(PB),--from "$(PB)")
+	@$(PY) -m edsr_conversion fetch $${PB:+--from "$$PB"}
 
 onnx: setup ## Convert every model whose graph is present (MODEL= narrows)
-	@$(PY) -m edsr_conversion onnx $(addprefix --model ,$(MODEL))
+	@$(models) $(PY) -m edsr_conversion onnx "$$@"
 
 int8: onnx ## Convert to 8 bits, judged on photographs (MODEL=); PRECISION=int8 serves them
-	@$(PY) -m edsr_conversion precision --precision int8 $(addprefix --model ,$(MODEL))
+	@$(models) $(PY) -m edsr_conversion precision --precision int8 "$$@"
 
 configs: setup ## Render Triton's configurations from models/models.toml and gpus.toml
 	@$(PY) -m edsr_conversion configs
 
-halo: onnx ## Measure what a small halo of tiles costs (MODEL=); renders docs/tiling.md
-	@$(PY) -m edsr_perf halo $(addprefix --model ,$(MODEL))
+halo: onnx ## Measure what a small halo of tiles costs (MODEL= PUBLISH=1)
+	@$(models) $(PY) -m edsr_perf halo $(publish) "$$@"
 
-perf-baselines: onnx ## Our server against Flask, OpenCV, ONNX Runtime, OpenVINO (MODEL= SHAPES=)
-	@$(PY) -m edsr_perf baselines $(addprefix --model ,$(MODEL)) $(addprefix --shapes ,$(SHAPES))
+perf-baselines: onnx ## Our server against Flask, OpenCV, OpenVINO ... (MODEL= SHAPES= PUBLISH=1)
+	@$(models) $(call each,SHAPES,--shapes) $(PY) -m edsr_perf baselines $(publish) "$$@"
 
-roofline: onnx ## The physical limit here and what is reached (MODEL= SHAPES=); GPU=t4|all: of cards
-	@$(PY) -m edsr_perf roofline $(addprefix --model ,$(MODEL)) $(addprefix --shapes ,$(SHAPES)) \
-		$(if $(GPU),$(if $(filter all,$(GPU)),--all,--gpu "$(GPU)"))
+roofline: onnx ## The physical limit and what is reached (MODEL= SHAPES= PUBLISH=1 GPU=)
+	@$(models) $(call each,SHAPES,--shapes) $(PY) -m edsr_perf roofline $(publish) "$$@" \
+		$(if $(GPU),$(if $(filter all,$(GPU)),--all,--gpu "$$GPU"))
 
 int8-layers: onnx ## What each convolution costs in 8 bits (MODEL=); renders docs/int8-layers.svg
-	@$(PY) -m edsr_perf int8-layers $(addprefix --model ,$(MODEL))
+	@$(models) $(PY) -m edsr_perf int8-layers "$$@"
 
-scaling: setup ## Time against pixels on a running server (URL=); renders docs/scaling.svg
-	@$(PY) -m edsr_perf scaling $(addprefix --url ,$(URL))
+scaling: setup ## Time against pixels on a running server (URL=, PUBLISH=1)
+	@$(call each,URL,--url) $(PY) -m edsr_perf scaling $(publish) "$$@"
 
 perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL=); fails where there is none
-	@$(PY) -m edsr_perf gpu $(addprefix --model ,$(MODEL))
+	@$(models) $(PY) -m edsr_perf gpu "$$@"
 
 fuzz: setup ## Search for pictures and requests that break the client, for FUZZ_SECONDS (300)
-	@EDSR_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) $(PY) -m pytest tests/fuzz --timeout 0 $(T)
+	@EDSR_FUZZ_SECONDS="$$FUZZ_SECONDS" $(pytest) tests/fuzz --timeout 0
+
+torture: onnx ## A folder of any files through `edsr batch`, against a second decoder (DIR= URL= OUT=)
+	$(need-folder)@$(models) $(call each,URL,--url) $(PY) -m edsr_perf torture "$$DIR" $${OUT:+--out "$$OUT"} \
+		"$$@" $$OPTIONS
 
 perf: onnx ## Load-test with perf_analyzer (SCENARIO=quick|full|tail URL= MODEL= PRECISION=)
-	@$(PY) -m edsr_perf run $(addprefix --scenario ,$(SCENARIO)) $(addprefix --url ,$(URL)) $(addprefix --model ,$(MODEL)) \
-		--precision $(PRECISION)
+	@$(models) $(PY) -m edsr_perf run $${SCENARIO:+--scenario "$$SCENARIO"} $${URL:+--url "$$URL"} \
+		--precision "$$PRECISION" "$$@"
 
 perf-compare: setup ## Two files of results side by side (A= B=); exit code 20 if B is slower
-	@$(PY) -m edsr_perf compare "$(A)" "$(B)" --html perf/results/compare.html
+	$(need-results)@$(PY) -m edsr_perf compare "$$A" "$$B" --html perf/results/compare.html
 
 gpus: setup ## List the cards of gpus.toml
 	@$(PY) -m edsr_conversion gpus
 
 plan: setup ## What fits a card, what it will use, how fast it can be (GPU=t4)
-	$(need-gpu)@$(PY) -m edsr_conversion plan $(ENGINE_OPTIONS) $(if $(JSON),--json)
+	$(need-gpu)@$(models) $(PY) -m edsr_conversion plan $(engine-options) $${JSON:+--json}
 
 sizing: setup ## All cards side by side (PRICES="t4=0.50"); renders docs/sizing.md
-	@$(PY) -m edsr_conversion sizing --write $(addprefix --price ,$(PRICES)) $(addprefix --model ,$(MODEL))
+	@$(models) $(call each,PRICES,--price) $(PY) -m edsr_conversion sizing --write "$$@"
 
 # Before a model is converted for it, which takes a minute.
 known-gpu: setup
-	$(need-gpu)@$(PY) -m edsr_conversion gpus --check "$(GPU)"
+	$(need-gpu)@$(PY) -m edsr_conversion gpus --check "$$GPU"
 
 engines: known-gpu onnx ## Build engines and configurations for a card (GPU=a10g|all FLAVOUR= PRECISION=)
-	@$(PY) -m edsr_conversion engines $(ENGINE_OPTIONS) --flavour $(FLAVOUR) $(OPTIONS)
+	@$(models) $(PY) -m edsr_conversion engines $(engine-options) --flavour "$$FLAVOUR" $$OPTIONS
 
 verify: known-gpu onnx ## Measure engines on their card: parity, memory, latency (GPU=a10g)
-	@$(PY) -m edsr_conversion verify $(ENGINE_OPTIONS) --flavour $(FLAVOUR)
+	@$(models) $(PY) -m edsr_conversion verify $(engine-options) --flavour "$$FLAVOUR"
 
-serve: $(TO_SERVE) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GRPC_PORT= BIND= MODEL=)
-	@$(PY) -m edsr_serving run $(SERVER_OPTIONS)
+serve: $(to-serve) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GRPC_PORT= BIND= MODEL=)
+	@$(models) $(PY) -m edsr_serving run $(server-options)
 
-start: $(TO_SERVE) ## Serve in the background
-	@$(PY) -m edsr_serving start $(SERVER_OPTIONS)
+start: $(to-serve) ## Serve in the background (RUN_DIR= and ports for a second server)
+	@$(models) $(PY) -m edsr_serving start $(server-options)
 
-stop: setup ## Stop the server in the background
-	@$(PY) -m edsr_serving stop
+stop: setup ## Stop the server in the background, answering what waits (RUN_DIR= EXIT_TIMEOUT=)
+	@$(PY) -m edsr_serving stop --run-dir "$$RUN_DIR" $${EXIT_TIMEOUT:+--exit-timeout "$$EXIT_TIMEOUT"}
 
-status: setup ## Is it running, and with which models
-	@$(PY) -m edsr_serving status
+status: setup ## Does it answer, by a real request of one pixel to each model; which others run (RUN_DIR=)
+	@$(PY) -m edsr_serving status --run-dir "$$RUN_DIR"
 
 image: ## Build the server's container image (needs Docker)
-	docker build --target server --build-arg TRITON_VERSION=$(TRITON_VERSION) -f Dockerfile.triton \
-		-t $(IMAGE_NAME):$(TRITON_VERSION) .
+	docker build --target server --build-arg "TRITON_VERSION=$$TRITON_VERSION" -f Dockerfile.triton \
+		-t "$$IMAGE_NAME:$$TRITON_VERSION" .
 
 engines-container: known-gpu onnx ## Build engines in NVIDIA's TensorRT container on the card (GPU=a10g)
-	@$(PY) -m edsr_conversion precision $(addprefix --model ,$(MODEL)) \
-		--precision $(if $(filter auto,$(PRECISION)),fp16,$(PRECISION))
-	docker build --target engines --build-arg TRITON_VERSION=$(TRITON_VERSION) -f Dockerfile.triton \
-		-t $(IMAGE_NAME)-engines:$(TRITON_VERSION) .
+	@$(models) $(PY) -m edsr_conversion precision --precision "$$PRECISION" "$$@"
+	docker build --target engines --build-arg "TRITON_VERSION=$$TRITON_VERSION" -f Dockerfile.triton \
+		-t "$$IMAGE_NAME-engines:$$TRITON_VERSION" .
 	mkdir -p .cache
-	docker run --rm $(DOCKER_GPU) --user "$$(id -u):$$(id -g)" \
-		--volume "$(CURDIR)/model_repository:/edsr/model_repository" --volume "$(CURDIR)/models:/edsr/models:ro" \
-		--volume "$(CURDIR)/.cache:/edsr/.cache" \
-		$(IMAGE_NAME)-engines:$(TRITON_VERSION) $(ENGINE_OPTIONS) --flavour tensorrt
+	$(models) docker run --rm $(docker-gpu) --user "$$(id -u):$$(id -g)" \
+		--volume "$$(pwd)/model_repository:/edsr/model_repository" --volume "$$(pwd)/models:/edsr/models:ro" \
+		--volume "$$(pwd)/.cache:/edsr/.cache" \
+		"$$IMAGE_NAME-engines:$$TRITON_VERSION" $(engine-options) --flavour tensorrt
 
 up: setup ## Serve engines in Triton's container (GPU=a10g), or on the CPU; `make image` first
-	@config=$$($(PY) -m edsr_conversion container-check --release $(TRITON_VERSION) \
-		$(if $(GPU),$(ENGINE_OPTIONS),$(addprefix --model ,$(MODEL)))) && set -x && \
-	docker run --detach --name $(CONTAINER) $(if $(GPU),$(DOCKER_GPU),--shm-size=2g) \
-		--publish $(BIND):$(HTTP_PORT):8000 --publish $(BIND):$(GRPC_PORT):8001 --publish $(BIND):$(METRICS_PORT):8002 \
-		--volume "$(CURDIR)/model_repository:/models:ro" $(if $(GPU),--env CONFIG_NAME="$$config") \
-		--env MODEL=$(if $(MODEL),$(MODEL),edsr_baseline_x3) $(IMAGE_NAME):$(TRITON_VERSION)
+	@$(models) config=$$($(PY) -m edsr_conversion container-check --release "$$TRITON_VERSION" \
+		$${GPU:+--gpu "$$GPU" --precision "$$PRECISION"} "$$@") && set -x && \
+	docker run --detach --name "$$CONTAINER" $(if $(GPU),$(docker-gpu),--shm-size=2g) \
+		--publish "$$BIND:$$HTTP_PORT:8000" --publish "$$BIND:$$GRPC_PORT:8001" --publish "$$BIND:$$METRICS_PORT:8002" \
+		--volume "$$(pwd)/model_repository:/models:ro" $${GPU:+--env CONFIG_NAME="$$config"} \
+		--env MODEL="$${MODEL:-edsr_baseline_x3}" "$$IMAGE_NAME:$$TRITON_VERSION"
 
 down: ## Stop and remove that container
-	docker rm --force $(CONTAINER)
+	docker rm --force "$$CONTAINER"
 
-clean: ## Remove what was built; the environment stays
-	rm -rf demo/out .run .cache build dist model_repository/*/1
+clean: ## Remove what was built; engines and the environment stay
+	@"$${PYTHON:-python3}" tools/clean.py
+
+clean-engines: ## Remove the engines of GPUs, too
+	@"$${PYTHON:-python3}" tools/clean.py engines

@@ -12,8 +12,10 @@ AsyncUpscaler is the same for asyncio.
 from .async_upscaler import AsyncUpscaler
 from .errors import (
     AccessDeniedError,
+    BackendLostError,
     BadImageError,
     BadVideoError,
+    DecoderDiedError,
     EdsrError,
     ImageTooLargeError,
     IncompleteVideoError,
@@ -30,6 +32,7 @@ from .errors import (
     ServerNotReadyError,
     ServerTimeoutError,
     ServerUnreachableError,
+    SettingsError,
 )
 from .files import FileResult, Finishing
 from .model_info import ModelInfo
@@ -40,8 +43,10 @@ from .upscaler import Upscaler
 __all__ = [
     "AccessDeniedError",
     "AsyncUpscaler",
+    "BackendLostError",
     "BadImageError",
     "BadVideoError",
+    "DecoderDiedError",
     "EdsrError",
     "FileResult",
     "Finishing",
@@ -63,6 +68,7 @@ __all__ = [
     "ServerNotReadyError",
     "ServerTimeoutError",
     "ServerUnreachableError",
+    "SettingsError",
     "Transport",
     "Upscaler",
 ]

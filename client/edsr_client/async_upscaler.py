@@ -19,19 +19,22 @@ from numpy.typing import NDArray
 
 from . import files
 from .addresses import addresses
-from .bands.plan import When, wanted
-from .bands.source import Header, header_of
-from .errors import EdsrError
+from .bands.plan import When, check_pixels, wanted
+from .bands.source import Header, header_of, refusal
+from .border import Border, check_border, keep_flat, margins_of, window
+from .errors import EdsrError, ImageTooLargeError, ModelContractError
 from .files import FileResult, Finishing
+from .forecast import Forecast, forecast, outline
 from .many import in_order
 from .model_info import ModelInfo
 from .pictures.alpha import Array
 from .pictures.decode import DEFAULT_MAX_PIXELS, Picture, decode
 from .pictures.formats import Format, format_named
 from .pictures.planes import check_image, from_planes, to_planes
+from .pictures.resample import final_size
 from .retrying import RetryPolicy
 from .servers import Servers
-from .tiling import Grid, Shape, Tile, TileLimits, cut
+from .tiling import NO_MARGINS, Grid, Margins, Shape, Tile, TileLimits, cut
 from .transports import Credentials, Transport, connect
 
 if TYPE_CHECKING:
@@ -123,6 +126,11 @@ class AsyncUpscaler:
         return self._servers.slots
 
     @property
+    def pixels_per_s(self) -> float | None:
+        """LR pixels that all servers together compute in a second, as they say or have shown; None if not known yet."""
+        return self._servers.pixels_per_s
+
+    @property
     def retries(self) -> int:
         """Requests that had to be sent again so far."""
         return self._servers.retries
@@ -150,6 +158,7 @@ class AsyncUpscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         progress: Progress | None = None,
     ) -> NDArray[Any]:
         """Upscale an image of any size. It is cut into tiles where the servers' limits want it, and put together again.
@@ -159,6 +168,9 @@ class AsyncUpscaler:
             tile: largest tile, LR pixels: a side, or (height, width); by default what suits the servers.
             halo: LR pixels around every tile whose output is thrown away. "exact" gives what the untiled image would;
                 by default the smallest that was measured to change no pixel by more than one level.
+            border: what the network is shown beyond the picture: "zero", as it was trained, the default; "symmetric",
+                the picture's mirror image, as pictures with a side under 64 pixels always are; or by how many LR pixels
+                it is mirrored, ((top, bottom), (left, right)).
             progress: called with (tiles done, tiles in all), first with (0, n).
 
         Returns:
@@ -170,10 +182,10 @@ class AsyncUpscaler:
             ServerError: no server can be reached, is ready, or takes it.
         """
         check_image(image)
-        check_tiling(tile, halo)
+        check_tiling(tile, halo, border)
         model = await self._servers.model()
         planes = to_planes(image)
-        grid = grid_for(image.shape[:2], model, tile, halo)
+        grid = grid_for(image.shape[:2], model, tile, halo, border)
         upscaled = await self._upscale_planes(planes, grid, model.scale, progress)
         return await asyncio.to_thread(from_planes, image, upscaled, model.scale)
 
@@ -183,6 +195,7 @@ class AsyncUpscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         progress: Progress | None = None,
     ) -> Picture:
         """Upscale every frame of a decoded picture; a frame equal to the one before it is not sent again."""
@@ -191,7 +204,7 @@ class AsyncUpscaler:
             if index and np.array_equal(frame, picture.frames[index - 1]):
                 frames.append(frames[-1])
                 continue
-            frames.append(await self.upscale(frame, tile=tile, halo=halo, progress=progress))
+            frames.append(await self.upscale(frame, tile=tile, halo=halo, border=border, progress=progress))
         return picture.with_frames(frames)
 
     def upscale_many(
@@ -200,6 +213,7 @@ class AsyncUpscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         in_flight: int | None = None,
         return_errors: bool = False,
     ) -> AsyncGenerator[NDArray[Any] | EdsrError, None]:
@@ -210,7 +224,7 @@ class AsyncUpscaler:
 
         Args:
             images: arrays as `upscale` takes them; an iterable, whose `next` is called in a thread, or an async one.
-            tile, halo: as for `upscale`.
+            tile, halo, border: as for `upscale`.
             in_flight: images that are worked on or wait to be taken; None for what keeps the servers busy.
             return_errors: yield the EdsrError in the place of a result that cannot be had, and go on.
 
@@ -218,8 +232,8 @@ class AsyncUpscaler:
             EdsrError: as `upscale`, unless it is returned. What was in flight is cancelled.
             ValueError: a malformed argument.
         """
-        check_tiling(tile, halo)
-        work = partial(self.upscale, tile=tile, halo=halo)
+        check_tiling(tile, halo, border)
+        work = partial(self.upscale, tile=tile, halo=halo, border=border)
         return self._many(images, work, in_flight, return_errors)
 
     def upscale_files(
@@ -229,6 +243,7 @@ class AsyncUpscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         overwrite: bool = False,
         in_flight: int | None = None,
@@ -242,7 +257,7 @@ class AsyncUpscaler:
         Args, Raises:
             as `upscale_file` and `upscale_many`.
         """
-        check_tiling(tile, halo)
+        check_tiling(tile, halo, border)
 
         async def work(pair: FilePair) -> FileResult:
             if isinstance(pair, str | Path):
@@ -253,6 +268,7 @@ class AsyncUpscaler:
                 finishing=finishing,
                 tile=tile,
                 halo=halo,
+                border=border,
                 max_pixels=max_pixels,
                 overwrite=overwrite,
             )
@@ -279,11 +295,13 @@ class AsyncUpscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
         overwrite: bool = False,
         bands: When = "auto",
+        restart: bool = False,
     ) -> FileResult:
         """Upscale a picture file into another, which appears whole or not at all.
 
@@ -292,13 +310,14 @@ class AsyncUpscaler:
             dst: where to; the format follows the extension. A folder, or None for that of `src`: there SRC_x3.png, for
                 animations SRC_x3.webp.
             finishing: format, quality, final size, metadata; by default everything is kept.
-            tile, halo, progress: as for `upscale`.
+            tile, halo, border, progress: as for `upscale`.
             max_pixels: larger pictures are refused before they are decoded.
             frame: take this one of an animation or of several pages, counted from 0.
             overwrite: whether a file that `dst` does not name may be replaced; one that it names always is.
             bands: whether the file is read, sent and written in bands, in memory that does not grow with it. "auto":
                 from 32 megapixels on, TIFF, PNG and JPEG, with the extra [gigapixel]. An interrupted call then goes on
                 when it is made again.
+            restart: throw away what an interrupted call has left, and begin anew.
 
         Raises:
             BadImageError: `src` cannot be read.
@@ -306,7 +325,7 @@ class AsyncUpscaler:
             OutputExistsError: there is a file of the name that was made up, and not `overwrite`.
             ServerError: no server can be reached, is ready, or takes it.
         """
-        check_tiling(tile, halo)
+        check_tiling(tile, halo, border)
         source, finishing = Path(src), finishing or Finishing()
         folder = source.parent if dst is None else Path(dst)
         is_named = dst is not None and not files.is_folder(dst)
@@ -319,20 +338,83 @@ class AsyncUpscaler:
 
             target, header, format_ = banded
             options: dict[str, Any] = {"tile": tile, "halo": halo, "max_pixels": max_pixels, "frame": frame}
+            options["border"] = border
+            options["restart"] = restart
             return await upscale_in_bands(
                 self, source, target, header, format_, finishing, progress=progress, **options
             )
-        data = await asyncio.to_thread(files.read_file, src)
+        data = await asyncio.to_thread(files.read_file, src, max_pixels)
         picture = await asyncio.to_thread(decode, data, str(src), max_pixels, frame)
         model = await self._servers.model()
         target = folder
         if not is_named:
             target = files.default_target(source, folder, picture, finishing, model.scale, overwrite)
         format_ = files.check_target(source, target, finishing)
-        content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
+        content, result = await self._convert(picture, format_, finishing, tile, halo, border, progress)
         await asyncio.to_thread(files.write_atomically, target, content)
         notes = [*result.notes, *files.misnamed(target, format_)]
         return replace(result, path=str(target), notes=notes, seconds=round(time.monotonic() - started, 3))
+
+    async def forecast(
+        self,
+        src: str | Path | bytes,
+        dst: str | Path | None = None,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        border: Border | Margins | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        frame: int | None = None,
+        overwrite: bool = False,
+        bands: When = "auto",
+    ) -> Forecast:
+        """What `upscale_file`, or for bytes `upscale_bytes`, would do with the same arguments, and how long it takes.
+
+        The servers are asked for their model; no picture is decoded or sent, nothing is written.
+
+        Raises:
+            BadImageError, OutputError, ServerError: as `upscale_file`, as far as the picture's header tells.
+        """
+        check_tiling(tile, halo, border)
+        finishing, model = finishing or Finishing(), await self._servers.model()
+        name = "the picture" if isinstance(src, bytes) else str(src)
+        source = src if isinstance(src, bytes) else Path(src)
+        target, banded = Path(), None
+        if isinstance(source, Path):
+            if dst is not None and not files.is_folder(dst):
+                files.check_target(source, Path(dst), finishing)
+            banded = await self._in_bands(source, dst, finishing, bands, overwrite, frame)
+        header = await asyncio.to_thread(outline, source, name, frame)
+        if banded is None:
+            pixels = header.size[0] * header.size[1]
+            if pixels > max_pixels:
+                raise ImageTooLargeError(
+                    f"{name} claims {header.size[0]}x{header.size[1]} = {pixels:,} pixels, more than {max_pixels:,}. "
+                    "If that is meant, raise max_pixels=... (`--max-pixels`)."
+                )
+        else:
+            target = banded[0]
+            check_pixels(name, header.size, max_pixels)
+        if isinstance(source, Path) and banded is None:
+            folder = source.parent if dst is None else Path(dst)
+            extension = ".webp" if header.frames > 1 else ".png"
+            if finishing.format:
+                extension = format_named(finishing.format).extensions[0]
+            is_made_up = dst is None or files.is_folder(dst)
+            target = folder
+            if is_made_up:
+                target = files.made_up_name(source, folder, extension, finishing, model.scale, overwrite)
+        return forecast(
+            header,
+            grid_for(header.size[::-1], model, tile, halo, border),
+            output="" if isinstance(source, bytes) else str(target),
+            size=final_size(header.size, model.scale, finishing.scale, finishing.max_side),
+            scale=model.scale,
+            is_banded=banded is not None,
+            pixels_per_s=self._servers.pixels_per_s,
+            model=model.name,
+        )
 
     async def upscale_bytes(
         self,
@@ -341,6 +423,7 @@ class AsyncUpscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
@@ -351,17 +434,38 @@ class AsyncUpscaler:
         Args:
             data: content of a picture file.
             finishing: its `format` is "png" by default, "webp" for animations.
-            tile, halo, max_pixels, frame, progress: as for `upscale_file`.
+            tile, halo, border, max_pixels, frame, progress: as for `upscale_file`.
             name: of the picture, for messages.
 
         Raises:
             BadImageError, OutputError, ServerError: as `upscale_file`.
         """
-        check_tiling(tile, halo)
-        finishing, started = finishing or Finishing(), time.monotonic()
+        check_tiling(tile, halo, border)
+        started = time.monotonic()
         picture = await asyncio.to_thread(decode, data, name, max_pixels, frame)
+        options: dict[str, Any] = {"finishing": finishing, "tile": tile, "halo": halo, "border": border}
+        content, result = await self.upscale_decoded(picture, progress=progress, **options)
+        return content, replace(result, seconds=round(time.monotonic() - started, 3))
+
+    async def upscale_decoded(
+        self,
+        picture: Picture,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        border: Border | Margins | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[bytes, FileResult]:
+        """Upscale a decoded picture into the content of a picture file: the second half of `upscale_bytes`.
+
+        Args, Raises:
+            as `upscale_bytes`.
+        """
+        check_tiling(tile, halo, border)
+        finishing, started = finishing or Finishing(), time.monotonic()
         format_ = format_named(finishing.format or ("webp" if picture.is_animation else "png"))
-        content, result = await self._convert(picture, format_, finishing, tile, halo, progress)
+        content, result = await self._convert(picture, format_, finishing, tile, halo, border, progress)
         return content, replace(result, seconds=round(time.monotonic() - started, 3))
 
     async def upscale_video(
@@ -372,6 +476,7 @@ class AsyncUpscaler:
         options: VideoOptions | None = None,
         progress: VideoProgress | None = None,
         overwrite: bool = False,
+        restart: bool = False,
     ) -> VideoResult:
         """Upscale a video file into another, which appears whole or not at all. Needs the extra [video].
 
@@ -384,6 +489,7 @@ class AsyncUpscaler:
             options: codec, quality, tiles; see `edsr_client.video.VideoOptions`.
             progress: called with (frames done, frames in all or None), first with those of an earlier run.
             overwrite: whether a file that `dst` does not name may be replaced; one that it names always is.
+            restart: throw away what a run that was killed has left, and begin anew.
 
         Raises:
             BadVideoError: `src` is no video, or none that can be upscaled.
@@ -395,7 +501,9 @@ class AsyncUpscaler:
         """
         from .video.run import upscale_video
 
-        return await upscale_video(self, src, dst, options=options, progress=progress, overwrite=overwrite)
+        return await upscale_video(
+            self, src, dst, options=options, progress=progress, overwrite=overwrite, restart=restart
+        )
 
     async def _in_bands(
         self,
@@ -426,6 +534,8 @@ class AsyncUpscaler:
         format_ = files.check_target(source, target, finishing)
         if not wanted(when, header.kind, header.size[0] * header.size[1], format_):
             return None
+        if when == "auto" and (await asyncio.to_thread(refusal, source, header)) != "":
+            return None  # in one piece, if it is not too large for that
         return target, header, format_
 
     async def _convert(
@@ -435,12 +545,13 @@ class AsyncUpscaler:
         finishing: Finishing,
         tile: int | Shape | None,
         halo: Halo | None,
+        border: Border | Margins | None,
         progress: Progress | None,
     ) -> tuple[bytes, FileResult]:
         model = await self._servers.model()
         files.check_result(picture, format_, finishing, model.scale)
         retries, answers, counter = self._servers.retries, self._servers.answers, _Counter(progress)
-        upscaled = await self.upscale_picture(picture, tile=tile, halo=halo, progress=counter)
+        upscaled = await self.upscale_picture(picture, tile=tile, halo=halo, border=border, progress=counter)
         content, size, notes = await asyncio.to_thread(files.finish, upscaled, picture, format_, finishing, model.scale)
         return content, FileResult(
             path="",
@@ -455,7 +566,9 @@ class AsyncUpscaler:
                 url for (url, now), (_, before) in zip(self._servers.answers, answers, strict=True) if now > before
             ],
             seconds=0.0,
-            notes=[*picture.notes, *notes],
+            notes=list(dict.fromkeys([*picture.notes, *notes])),
+            model_scale=model.scale,
+            resampled=size != (picture.size[0] * model.scale, picture.size[1] * model.scale),
         )
 
     async def _upscale_planes(
@@ -496,9 +609,10 @@ class AsyncUpscaler:
         scale: int,
         request_id: str,
     ) -> None:
-        window = np.ascontiguousarray(plane[tile.source(shape)][None])
-        answer = await self._servers.infer(window, request_id)
+        images = np.ascontiguousarray(window(plane, tile, shape)[None])
+        answer = await self._servers.infer(images, request_id)
         result[tile.target(scale)] = answer[0][tile.kept(scale)]
+        keep_flat(plane, tile, result, scale)
 
 
 class _Counter:
@@ -515,32 +629,58 @@ class _Counter:
             self._progress(self.done, self._before + total)
 
 
-def check_tiling(tile: object, halo: object) -> None:
+def check_tiling(tile: object, halo: object, border: object = None) -> None:
     """Raise ValueError if no picture and no server could be tiled like that; before anything is sent."""
     sides = tile if isinstance(tile, tuple | list) else (tile, tile)
     if tile is not None and (len(sides) != 2 or not all(_is_number(side, 1) for side in sides)):
         raise ValueError(f"tile must be a number of pixels, or (height, width), not {tile!r}")
     if halo is not None and not (isinstance(halo, str) and halo == "exact") and not _is_number(halo, 0):
         raise ValueError(f"halo must be 'exact' or a number of pixels, not {halo!r}")
+    check_border(border)
 
 
-def grid_for(picture: Shape, model: ModelInfo, tile: int | Shape | None, halo: Halo | None) -> Grid:
+def grid_for(
+    picture: Shape,
+    model: ModelInfo,
+    tile: int | Shape | None,
+    halo: Halo | None,
+    border: Border | Margins | None = None,
+) -> Grid:
     """How a picture of (height, width) is cut for a model.
+
+    Margins that only a larger tile would have room for are made narrower.
 
     Raises:
         ValueError: as `AsyncUpscaler.upscale`.
         EdsrError: a halo is needed and the model does not say one.
+        ModelContractError: what the model says of tiles and halo does not go together, and the caller names neither.
     """
-    limits = _tile_limits(model, tile)
-    if limits.takes(*picture):
-        return cut(picture, limits, 0)
+    limits, margins = _tile_limits(model, tile), margins_of(picture, border)
+    while True:
+        try:
+            return _cut(picture, model, limits, halo, margins)
+        except (ValueError, EdsrError) as error:
+            if margins != NO_MARGINS:
+                margins = ((margins[0][0] // 2, margins[0][1] // 2), (margins[1][0] // 2, margins[1][1] // 2))
+                continue
+            if tile is not None or halo is not None or isinstance(error, EdsrError):
+                raise
+            raise ModelContractError(
+                f"What the model {model.name!r} says of its tiles makes no sense: {error} (tile=..., halo=...; "
+                "`--tile`, `--halo`)."
+            ) from None
+
+
+def _cut(picture: Shape, model: ModelInfo, limits: TileLimits, halo: Halo | None, margins: Margins) -> Grid:
+    if limits.takes(picture[0] + sum(margins[0]), picture[1] + sum(margins[1])):
+        return cut(picture, limits, 0, margins)
     if halo is None:
         halo = model.best_halo_px
     if halo == "exact":
         halo = model.halo_px
     if halo is None:
         raise EdsrError(f"{model.name} does not say its halo (parameter `halo_px`). Name one: halo=... (`--halo`).")
-    return cut(picture, limits, int(halo))
+    return cut(picture, limits, int(halo), margins)
 
 
 def _tile_limits(model: ModelInfo, tile: int | Shape | None) -> TileLimits:

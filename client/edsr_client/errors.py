@@ -2,9 +2,11 @@
 
 EdsrError
 +-- BadImageError           the picture cannot be read, or is not one the model takes
-|   +-- ImageTooLargeError  more pixels than the caller allows
+|   +-- ImageTooLargeError  more pixels than the caller allows, or more memory or time than those should take
+|   +-- DecoderDiedError    the process that decoded it died, or took too long
 +-- BadVideoError           the video cannot be read, or is not one this package can work on
 |   +-- IncompleteVideoError  it is damaged or cut off; the output holds what could be decoded
++-- SettingsError           the file of settings is wrong
 +-- MissingExtraError       what is asked for needs an extra of this distribution that is not installed
 +-- OutputError             the result cannot be encoded or written
 |   +-- OutputExistsError   a file that the caller did not name is in its place
@@ -14,6 +16,7 @@ EdsrError
     |   +-- NotTritonError      something answers, but not Triton
     +-- ServerTimeoutError      no answer in time
     +-- ServerNotReadyError     it answers, but is not ready
+    |   +-- BackendLostError        the process that computes in it has ended
     +-- ServerBusyError         its queue is full
     +-- AccessDeniedError       it wants credentials, or other ones
     +-- ModelNotFoundError      it does not serve that model
@@ -44,7 +47,12 @@ class BadImageError(EdsrError):
 
 
 class ImageTooLargeError(BadImageError):
-    """The picture has more pixels than `max_pixels`, the guard against decompression bombs."""
+    """The picture has more pixels than `max_pixels`, the guard against decompression bombs, or would take more memory
+    or time than a picture of that size should."""
+
+
+class DecoderDiedError(BadImageError):
+    """The process that decoded the picture died, or took so long that it was ended. In batch runs, which have such."""
 
 
 class BadVideoError(EdsrError):
@@ -69,6 +77,12 @@ class IncompleteVideoError(BadVideoError):
 
 class MissingExtraError(EdsrError):
     """A library is not installed that this needs; the message names the extra that brings it."""
+
+    exit_code = 2
+
+
+class SettingsError(EdsrError):
+    """The file of settings, ~/.config/edsr.toml, is wrong; the message names the line."""
 
     exit_code = 2
 
@@ -111,6 +125,10 @@ class ServerNotReadyError(ServerError):
     """The server answers but has not loaded its models. Retried."""
 
     exit_code = 6
+
+
+class BackendLostError(ServerNotReadyError):
+    """The server answers, but the process in it that computes has ended; it must be started again. Retried."""
 
 
 class ServerBusyError(ServerError):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
-from .errors import BadImageError, OutputError, OutputExistsError
+from .errors import BadImageError, ImageTooLargeError, OutputError, OutputExistsError
+from .pictures.budget import DEFAULT_MAX_PIXELS, max_file_bytes
 from .pictures.decode import Picture
-from .pictures.encode import check_fits, encode
+from .pictures.encode import check_fits, check_metadata, encode
 from .pictures.formats import FORMATS, Format, check_available, format_named, format_of
 from .pictures.metadata import Metadata, corrected
 from .pictures.resample import final_size, resize
 from .staged import Staged
 
 MAX_SCALE = 16.0
+# Python makes room for what is asked for, also where there is less.
+READ_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class FileResult:
         servers: the addresses that answered.
         seconds: from the first byte read to the last written.
         notes: what could not be kept, in words.
+        model_scale: factor of the network; 0 if it is not known.
+        resampled: whether the network's result was resampled (Lanczos) to the size that was asked for.
     """
 
     path: str
@@ -75,21 +82,53 @@ class FileResult:
     servers: list[str]
     seconds: float
     notes: list[str] = field(default_factory=list)
+    model_scale: int = 0
+    resampled: bool = False
 
 
-def read_file(src: str | Path) -> bytes:
+def read_file(src: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:
     """The content of a picture file.
 
     Raises:
         BadImageError: it cannot be read.
+        ImageTooLargeError: it is larger than a picture of `max_pixels` can be.
     """
     try:
-        return Path(src).read_bytes()
+        if Path(src).is_dir():
+            raise BadImageError(f"{src} is a folder. For folders there is `edsr batch {src} OUT`.")
+        with Path(src).open("rb") as file:
+            return read_all(file, str(src), max_file_bytes(max_pixels))
     except OSError as error:
         advice = " That is an address; pictures are read from files: download it first." if _is_url(src) else ""
         raise BadImageError(f"Cannot read {src}: {error.strerror}.{advice}") from None
     except ValueError as error:  # a null character in the name
         raise BadImageError(f"Cannot read {str(src)!r}: {error}.") from None
+
+
+def read_all(file: IO[bytes], name: str, most: int) -> bytes:
+    """The content of an opened file.
+
+    Raises:
+        ImageTooLargeError: it has more than `most` bytes; a device may have no end.
+    """
+    parts, held = [], 0
+    found = os.fstat(file.fileno())
+    size = found.st_size if stat.S_ISREG(found.st_mode) else READ_BYTES
+    if size > most:
+        raise ImageTooLargeError(_too_large(name, most))
+    while part := file.read(READ_BYTES if held else size + 1):
+        parts.append(part)
+        held += len(part)
+        if held > most:
+            raise ImageTooLargeError(_too_large(name, most))
+    return b"".join(parts) if len(parts) != 1 else parts[0]
+
+
+def _too_large(name: str, most: int) -> str:
+    return (
+        f"{name} has more than {most:,} bytes, more than a picture of that many pixels takes. If that is meant, raise "
+        "max_pixels=... (`--max-pixels`)."
+    )
 
 
 def _is_url(src: str | Path) -> bool:
@@ -170,17 +209,36 @@ def made_up_name(
     """
     suffix = f"x{finishing.scale or model_scale:g}" if finishing.max_side is None else f"{finishing.max_side}px"
     target = folder / f"{src.stem}_{suffix}{extension}"
-    if not overwrite and target.exists():
+    if not overwrite and is_there(target):
         raise OutputExistsError(
             f"{target} exists; nothing was changed. Name the output, or take overwrite=True (`--overwrite`)."
         )
     return target
 
 
+def is_there(target: Path) -> bool:
+    """Whether there is a file of a name that was made up.
+
+    Raises:
+        OutputError: there can be none.
+    """
+    try:
+        return target.exists()
+    except OSError as error:  # a name that has grown too long
+        raise OutputError(f"Cannot write {target}: {error.strerror}. Name the output.") from None
+    except ValueError as error:  # a null character in the name
+        raise OutputError(f"Cannot write {str(target)!r}: {error}.") from None
+
+
 def check_result(picture: Picture, format_: Format, finishing: Finishing, model_scale: int) -> None:
-    """Raise OutputError if the format cannot hold what the picture will become; before the work."""
+    """Raise OutputError if the format cannot hold what the picture will become; before the work.
+
+    What of the metadata it cannot hold is dropped, and that is tried now, too.
+    """
     size = final_size(picture.size, model_scale, finishing.scale, finishing.max_side)
     check_fits(picture, size, format_)
+    if not finishing.strip_metadata:
+        check_metadata(replace(picture, metadata=corrected(picture.metadata, picture.size, size)), format_)
 
 
 def finish(

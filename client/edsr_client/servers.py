@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import (
+    BackendLostError,
     EdsrError,
     ModelNotFoundError,
     RequestRefusedError,
@@ -21,18 +24,20 @@ from .errors import (
     ServerNotReadyError,
     ServerUnreachableError,
 )
-from .model_info import ModelInfo
+from .model_info import PREFERRED_MODELS, ModelInfo
+from .pace import Pace
 from .retrying import RetryPolicy, is_transient
 from .transports import Transport
-from .transports.error_mapping import unreachable
+from .transports.error_mapping import unreachable, wrong_output
 
 T = TypeVar("T")
 logger = logging.getLogger("edsr_client")
-# Asked for in this order when the caller names no model.
-PREFERRED_MODELS = ("edsr_x3", "edsr_baseline_x3")
 # While an answer is awaited, the server is asked this often whether it still lives; a machine that lost its power
 # would otherwise be waited for until the tile's own, long, time-out.
 HEARTBEAT_S, MISSED_HEARTBEATS = 10.0, 3
+# Of a request of one pixel beside one that takes long. A process of Triton's that has ended takes with it what it was
+# at, and Triton goes on calling itself ready: only another request is told.
+TRIAL_TIMEOUT_S = 600.0
 
 
 @dataclass
@@ -46,6 +51,13 @@ class Server:
     rests_until: float = 0.0
     rejected: str = ""
     answered: int = 0
+    pace: Pace = field(default_factory=Pace)
+    trial: asyncio.Task[None] | None = None
+
+    def tell(self, info: ModelInfo) -> None:
+        """What the server says of its model."""
+        self.info, self.pace.instances = info, info.instances
+        self.pace.pixels_per_s = self.pace.pixels_per_s or info.lr_pixels_per_second
 
     @property
     def slots(self) -> int:
@@ -75,12 +87,22 @@ class Servers:
         self._model: ModelInfo | None = None
         self._first_contact = asyncio.Lock()
         self._changed = asyncio.Condition()
+        self._numbers = count()
+        self._line: list[int] = []
+        self._waking: asyncio.Future[None] | None = None
         self.retries = 0
 
     @property
     def slots(self) -> int:
         """Requests that all servers together take at a time."""
         return sum(server.slots for server in self._servers if not server.rejected)
+
+    @property
+    def pixels_per_s(self) -> float | None:
+        """LR pixels that all servers together compute in a second; None as long as one of them has not shown it."""
+        paces = [server.pace for server in self._servers if not server.rejected and server.info is not None]
+        known = [pace.pixels_per_s * pace.instances for pace in paces if pace.pixels_per_s]
+        return sum(known) if known and len(known) == len(paces) else None
 
     @property
     def answers(self) -> list[tuple[str, int]]:
@@ -90,6 +112,9 @@ class Servers:
     async def close(self) -> None:
         """Close all connections."""
         for server in self._servers:
+            if server.trial is not None:
+                server.trial.cancel()
+                await asyncio.gather(server.trial, return_exceptions=True)
             await server.transport.close()
 
     async def model(self) -> ModelInfo:
@@ -115,8 +140,11 @@ class Servers:
             ServerError: it failed for good.
         """
         failed: Server | None = None
+        pixels = int(np.prod(images.shape[:3]))
         for attempt in range(self._policy.retries + 1):
-            server = await self._acquire(failed)
+            number = next(self._numbers)
+            server = await self._acquire(failed, number, pixels)
+            sent = time.monotonic()
             try:
                 answer = await self._ask(server, images, request_id)
             except ServerError as error:
@@ -129,8 +157,10 @@ class Servers:
             else:
                 server.failures = 0
                 server.answered += 1
+                server.pace.answered(number, pixels, sent, time.monotonic())
                 return answer
             finally:
+                server.pace.ended(number)
                 await self._release(server)
             if not any(self._is_awake(other) for other in self._usable() if other is not server):
                 await asyncio.sleep(self._policy.delay_s(attempt + 1))
@@ -147,11 +177,11 @@ class Servers:
         request = server.transport.infer(
             model.name, images, scale=model.scale, request_id=request_id, timeout_s=timeout_s
         )
-        answer = await _while_alive(request, server.transport)
+        answer = await _while_alive(request, server, model)
         count, height, width = images.shape[:3]
         expected = (count, model.scale * height, model.scale * width, 3)
         if answer.shape != expected or answer.dtype != np.uint8:
-            raise RequestRefusedError(f"{server.transport.url} answered {answer.dtype} {answer.shape}, not {expected}.")
+            raise wrong_output(server.transport.url, f"{answer.dtype} {list(answer.shape)}", expected)
         logger.info(
             "%s: %dx%d px by %s in %.0f ms",
             request_id,
@@ -174,34 +204,66 @@ class Servers:
         problem = _mismatch(self._model, info) if self._model else ""
         if problem:
             self._leave_out(server, problem)
-        server.info = info
+        server.tell(info)
 
     def _leave_out(self, server: Server, problem: str) -> NoReturn:
         server.rejected = problem
         logger.warning("%s is left out: %s", server.transport.url, problem)
         raise ServerUnreachableError(f"{server.transport.url} is left out: {problem}")
 
-    async def _acquire(self, failed: Server | None) -> Server:
-        """The least loaded server with a free slot; one that failed this tile only if there is no other."""
+    async def _acquire(self, failed: Server | None, number: int, pixels: int) -> Server:
+        """The least loaded server with a free slot; one that failed this tile only if there is no other.
+
+        One that computes as many requests as it can is sent another only when it will soon want that: see pace.py.
+        """
         async with self._changed:
-            while True:
-                usable = self._usable()
-                if not usable:
-                    reasons = "; ".join(f"{s.transport.url}: {s.rejected}" for s in self._servers)
-                    raise ServerUnreachableError(f"No server can be used ({reasons}). See `edsr doctor`.")
-                awake = [server for server in usable if self._is_awake(server)] or usable
-                others = [server for server in awake if server is not failed] or awake
-                free = [server for server in others if server.in_flight < server.slots]
-                if free:
-                    server = min(free, key=lambda server: server.load)
-                    server.in_flight += 1
-                    return server
-                await self._changed.wait()
+            self._line.append(number)  # else whoever has just been answered is the first again, and a picture keeps all
+            try:
+                while True:
+                    now, wanting = time.monotonic(), self._wanting(failed)
+                    soonest = min(wanting, key=lambda server: (server.pace.wait_s(now), server.load), default=None)
+                    wait_s = soonest.pace.wait_s(now) if soonest else None
+                    if self._line[0] != number:
+                        wait_s = None
+                    elif soonest and not wait_s:
+                        soonest.in_flight += 1
+                        soonest.pace.sent(number, pixels, now)
+                        return soonest
+                    await self._wait(wait_s)
+            finally:
+                self._line.remove(number)
+                self._changed.notify_all()
+
+    async def _wait(self, most_s: float | None) -> None:
+        """Until something has changed, or for so long. Not by asyncio.wait_for, which can lose a cancellation."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(most_s, self._wake) if most_s is not None else None
+        try:
+            await self._changed.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        self._waking = asyncio.ensure_future(self._tell_all())
+
+    async def _tell_all(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _wanting(self, failed: Server | None) -> list[Server]:
+        """Servers with a free slot, or soon to have one."""
+        usable = self._usable()
+        if not usable:
+            reasons = "; ".join(f"{s.transport.url}: {s.rejected}" for s in self._servers)
+            raise ServerUnreachableError(f"No server can be used ({reasons}). See `edsr doctor`.")
+        awake = [server for server in usable if self._is_awake(server)] or usable
+        others = [server for server in awake if server is not failed] or awake
+        return [server for server in others if server.in_flight < server.slots]
 
     async def _release(self, server: Server) -> None:
         server.in_flight -= 1
-        async with self._changed:
-            self._changed.notify_all()
+        await self._tell_all()
 
     def _failed(self, server: Server, error: ServerError) -> None:
         if isinstance(error, RequestRefusedError):  # the request's fault
@@ -223,7 +285,7 @@ class Servers:
         )
         for server, info in zip(self._servers, found, strict=True):
             if isinstance(info, ModelInfo):
-                server.info = info
+                server.tell(info)
         infos = [info for info in found if isinstance(info, ModelInfo)]
         errors = [error for error in found if isinstance(error, BaseException)]
         if not infos:
@@ -287,34 +349,56 @@ async def preferred_model(transport: Transport) -> str:
             return name
     if not await transport.server_ready():
         raise ServerNotReadyError(f"{transport.url} is not ready: its models are still loading. Try again in a moment.")
-    served = ", ".join(await transport.model_names()) or "none"
+    served = ", ".join(await transport.model_names()) or "none that it tells of"
     raise ModelNotFoundError(
         f"{transport.url} serves neither of {', '.join(PREFERRED_MODELS)}; it serves: {served}. "
         "Name one with model=... (`--model`)."
     )
 
 
-async def _while_alive(request: Coroutine[Any, Any, T], transport: Transport) -> T:
+async def _while_alive(request: Coroutine[Any, Any, T], server: Server, model: ModelInfo) -> T:
     """Await an answer for as long as the server shows signs of life."""
     task = asyncio.ensure_future(request)
     missed = 0
     try:
         while True:
-            done, _ = await asyncio.wait({task}, timeout=HEARTBEAT_S)
-            if done:
+            trial = server.trial
+            waited_for = {task, trial} if trial else {task}
+            await asyncio.wait(waited_for, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
                 return task.result()
+            if trial is not None and trial.done():
+                _look_at(trial, server)
+                continue
             try:
-                missed = 0 if await transport.server_live() else missed + 1
+                missed = 0 if await server.transport.server_live() else missed + 1
             except ServerError:
                 missed += 1
             if missed >= MISSED_HEARTBEATS:
-                raise unreachable(transport.url, "it stopped answering")
+                raise unreachable(server.transport.url, "it stopped answering")
+            if server.trial is None:
+                server.trial = asyncio.ensure_future(_try_out(server.transport, model))
     finally:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # looked at, also where a cancellation of ours came at the same moment
+
+
+async def _try_out(transport: Transport, model: ModelInfo) -> None:
+    """Have one pixel upscaled, beside what takes long."""
+    pixel, name = np.zeros((1, 1, 1, 3), np.uint8), f"edsr-trial-{uuid.uuid4().hex[:8]}"
+    await transport.infer(model.name, pixel, scale=model.scale, request_id=name, timeout_s=TRIAL_TIMEOUT_S)
+
+
+def _look_at(trial: asyncio.Task[None], server: Server) -> None:
+    """Raise BackendLostError if that came of a trial; whatever else did, the next one tells again."""
+    if server.trial is trial:
+        server.trial = None
+    error = None if trial.cancelled() else trial.exception()
+    if isinstance(error, BackendLostError):
+        raise error
 
 
 def _mismatch(model: ModelInfo, other: ModelInfo) -> str:

@@ -3,7 +3,8 @@
 A convolutional network without global layers computes each output pixel from the input pixels within the radius of its
 receptive field. A tile that is cut with a halo of that radius, whose output is thrown away, therefore computes exactly
 what the whole picture would. A side of a tile that lies on the picture's border has no halo: there the network pads
-with zeros in the tile as it does in the picture.
+with zeros in the tile as it does in the picture. Where a picture is continued beyond its border (see border.py), that
+margin is cut into tiles with it, and nothing of it is kept.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from dataclasses import dataclass, replace
 
 Shape = tuple[int, int]
 Slices = tuple[slice, slice]
+# ((top, bottom), (left, right)), LR pixels by which a picture is continued beyond its border.
+Margins = tuple[tuple[int, int], tuple[int, int]]
+NO_MARGINS: Margins = ((0, 0), (0, 0))
 # Of the sides of tiles. On a CPU with AMX widths like 502 or 1039 take up to twice the time per pixel of 512 or 1040;
 # tensor cores like whole blocks, too.
 ALIGNMENT_PX = 16
@@ -24,7 +28,7 @@ class Tile:
     """One tile, in LR pixels: the rows and columns that are sent, and what of them is kept.
 
     Attributes:
-        top, left: of the window that is sent.
+        top, left: of the window that is sent; negative in the margin beyond the picture.
         keep_y, keep_x: [start, end) in the picture, what this tile contributes; the tiles' parts do not overlap.
     """
 
@@ -53,22 +57,35 @@ class Tile:
 
 @dataclass(frozen=True)
 class Grid:
-    """Equal tiles over a picture: `rows` x `columns` of `shape` (height, width) with `halo_px` on inner sides."""
+    """Equal tiles over a picture and its margins: `rows` x `columns` of `shape` with `halo_px` on inner sides.
+
+    Tiles of which nothing would be kept, for they lie in the margins, are left out.
+    """
 
     picture: Shape
     shape: Shape
     rows: int
     columns: int
     halo_px: int
+    margins: Margins = NO_MARGINS
 
     def __len__(self) -> int:
-        return self.rows * self.columns
+        return len(self._spans(0)) * len(self._spans(1))
 
     def __iter__(self) -> Iterator[Tile]:
-        xs = _spans(self.picture[1], self.shape[1], self.columns, self.halo_px)
-        for top, keep_y in _spans(self.picture[0], self.shape[0], self.rows, self.halo_px):
+        xs = self._spans(1)
+        for top, keep_y in self._spans(0):
             for left, keep_x in xs:
                 yield Tile(top, left, keep_y, keep_x)
+
+    @property
+    def extended(self) -> Shape:
+        """(height, width) of the picture with its margins."""
+        return _extended(self.picture, self.margins)
+
+    def _spans(self, axis: int) -> list[tuple[int, tuple[int, int]]]:
+        count = (self.rows, self.columns)[axis]
+        return _spans(self.picture[axis], self.shape[axis], count, self.halo_px, self.margins[axis])
 
     @property
     def sent_px(self) -> int:
@@ -98,13 +115,14 @@ class TileLimits:
         return fits and height * width <= self.max_px
 
 
-def cut(picture: Shape, limits: TileLimits, halo_px: int) -> Grid:
+def cut(picture: Shape, limits: TileLimits, halo_px: int, margins: Margins = NO_MARGINS) -> Grid:
     """The grid that sends the fewest pixels, then the fewest tiles; one tile if the picture is within the limits.
 
     Args:
         picture: (height, width) in LR pixels.
         limits: of one tile.
         halo_px: LR pixels around the part of a tile that is kept, on sides that are not the picture's border.
+        margins: LR pixels by which the picture is continued.
 
     Raises:
         ValueError: no tile within the limits has room for the halo.
@@ -112,22 +130,24 @@ def cut(picture: Shape, limits: TileLimits, halo_px: int) -> Grid:
     height, width = picture
     if height < 1 or width < 1 or halo_px < 0:
         raise ValueError(f"a picture has pixels and a halo is not negative: {picture}, {halo_px}")
-    if limits.takes(height, width):
-        return Grid(picture, picture, 1, 1, halo_px)
-    candidates = [grid for box in _boxes(picture, limits, halo_px) if (grid := _fill(picture, box, halo_px))]
+    whole = Grid(picture, _extended(picture, margins), 1, 1, halo_px, margins)
+    if limits.takes(*whole.shape):
+        return whole
+    boxes = _boxes(whole.extended, limits, halo_px)
+    candidates = [_aligned(grid, limits) for box in boxes if (grid := _fill(whole, box))]
     if not candidates:
         raise ValueError(
             f"a halo of {halo_px} pixels needs tiles of more than {2 * halo_px} on each side, at most "
             f"{limits.max_px:,} pixels are allowed; take a larger tile or a smaller halo"
         )
-    return _aligned(min(candidates, key=lambda grid: (grid.sent_px, len(grid))), limits)
+    return min(candidates, key=lambda grid: (grid.sent_px, len(grid)))
 
 
 def _aligned(grid: Grid, limits: TileLimits) -> Grid:
     """As many tiles, with sides that are multiples of ALIGNMENT_PX where picture and limits have room for it."""
     height, width = (
         aligned if (aligned := -(-side // ALIGNMENT_PX) * ALIGNMENT_PX) <= length else side
-        for side, length in zip(grid.shape, grid.picture, strict=True)
+        for side, length in zip(grid.shape, grid.extended, strict=True)
     )
     # The width comes first: it is what kernels are blocked along.
     for shape in ((height, width), (grid.shape[0], width), (height, grid.shape[1])):
@@ -156,13 +176,14 @@ def _within_area(box: Shape, max_px: int) -> list[Shape]:
     return [(min(height, side), min(width, max_px // min(height, side)))]
 
 
-def _fill(picture: Shape, box: Shape, halo_px: int) -> Grid | None:
+def _fill(whole: Grid, box: Shape) -> Grid | None:
     """The fewest equal tiles not larger than `box`, made as small as their number allows; None if there are none."""
-    rows, columns = (_count(length, most, halo_px) for length, most in zip(picture, box, strict=True))
+    lengths, halo_px = whole.extended, whole.halo_px
+    rows, columns = (_count(length, most, halo_px) for length, most in zip(lengths, box, strict=True))
     if rows is None or columns is None:
         return None
-    shape = (_side(picture[0], rows, halo_px), _side(picture[1], columns, halo_px))
-    return Grid(picture, shape, rows, columns, halo_px)
+    shape = (_side(lengths[0], rows, halo_px), _side(lengths[1], columns, halo_px))
+    return replace(whole, shape=shape, rows=rows, columns=columns)
 
 
 def _count(length: int, most: int, halo_px: int) -> int | None:
@@ -177,8 +198,17 @@ def _side(length: int, count: int, halo_px: int) -> int:
     return length if count == 1 else -(-(length - 2 * halo_px) // count) + 2 * halo_px
 
 
-def _spans(length: int, side: int, count: int, halo_px: int) -> list[tuple[int, tuple[int, int]]]:
+def _extended(picture: Shape, margins: Margins) -> Shape:
+    return picture[0] + sum(margins[0]), picture[1] + sum(margins[1])
+
+
+def _spans(
+    length: int, side: int, count: int, halo_px: int, margin: tuple[int, int]
+) -> list[tuple[int, tuple[int, int]]]:
     """(start, kept [from, to)) of each tile along one axis. The last starts earlier, so that it ends at the border."""
-    starts = [min(index * (side - 2 * halo_px), length - side) for index in range(count)]
-    cuts = [0, *(start + halo_px for start in starts[1:]), length]
-    return [(start, (cuts[index], cuts[index + 1])) for index, start in enumerate(starts)]
+    before, extended = margin[0], margin[0] + length + margin[1]
+    starts = [min(index * (side - 2 * halo_px), extended - side) for index in range(count)]
+    cuts = [0, *(start + halo_px for start in starts[1:]), extended]
+    inside = [min(max(cut - before, 0), length) for cut in cuts]
+    kept = zip(starts, inside, inside[1:], strict=False)
+    return [(start - before, (first, last)) for start, first, last in kept if first < last]

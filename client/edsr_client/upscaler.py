@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from .async_upscaler import AsyncUpscaler, FilePair, Halo, Progress
 from .bands.plan import When
+from .border import Border
 from .errors import EdsrError
 from .files import FileResult, Finishing
+from .forecast import Forecast
 from .many import END
 from .model_info import ModelInfo
 from .pictures.alpha import Array
 from .pictures.decode import DEFAULT_MAX_PIXELS, Picture
 from .retrying import RetryPolicy
-from .tiling import Shape
+from .tiling import Margins, Shape
 from .transports import Transport
 
 if TYPE_CHECKING:
@@ -107,10 +109,11 @@ class Upscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         progress: Progress | None = None,
     ) -> NDArray[Any]:
         """See AsyncUpscaler.upscale."""
-        return self._thread.run(self._async.upscale(image, tile=tile, halo=halo, progress=progress))
+        return self._thread.run(self._async.upscale(image, tile=tile, halo=halo, border=border, progress=progress))
 
     def upscale_picture(
         self,
@@ -118,10 +121,13 @@ class Upscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         progress: Progress | None = None,
     ) -> Picture:
         """See AsyncUpscaler.upscale_picture."""
-        return self._thread.run(self._async.upscale_picture(picture, tile=tile, halo=halo, progress=progress))
+        return self._thread.run(
+            self._async.upscale_picture(picture, tile=tile, halo=halo, border=border, progress=progress)
+        )
 
     def upscale_file(
         self,
@@ -131,11 +137,13 @@ class Upscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
         overwrite: bool = False,
         bands: When = "auto",
+        restart: bool = False,
     ) -> FileResult:
         """See AsyncUpscaler.upscale_file."""
         return self._thread.run(
@@ -145,9 +153,41 @@ class Upscaler:
                 finishing=finishing,
                 tile=tile,
                 halo=halo,
+                border=border,
                 max_pixels=max_pixels,
                 frame=frame,
                 progress=progress,
+                overwrite=overwrite,
+                bands=bands,
+                restart=restart,
+            )
+        )
+
+    def forecast(
+        self,
+        src: str | Path | bytes,
+        dst: str | Path | None = None,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        border: Border | Margins | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        frame: int | None = None,
+        overwrite: bool = False,
+        bands: When = "auto",
+    ) -> Forecast:
+        """See AsyncUpscaler.forecast."""
+        return self._thread.run(
+            self._async.forecast(
+                src,
+                dst,
+                finishing=finishing,
+                tile=tile,
+                halo=halo,
+                border=border,
+                max_pixels=max_pixels,
+                frame=frame,
                 overwrite=overwrite,
                 bands=bands,
             )
@@ -160,6 +200,7 @@ class Upscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         frame: int | None = None,
         progress: Progress | None = None,
@@ -172,10 +213,28 @@ class Upscaler:
                 finishing=finishing,
                 tile=tile,
                 halo=halo,
+                border=border,
                 max_pixels=max_pixels,
                 frame=frame,
                 progress=progress,
                 name=name,
+            )
+        )
+
+    def upscale_decoded(
+        self,
+        picture: Picture,
+        *,
+        finishing: Finishing | None = None,
+        tile: int | Shape | None = None,
+        halo: Halo | None = None,
+        border: Border | Margins | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[bytes, FileResult]:
+        """See AsyncUpscaler.upscale_decoded."""
+        return self._thread.run(
+            self._async.upscale_decoded(
+                picture, finishing=finishing, tile=tile, halo=halo, border=border, progress=progress
             )
         )
 
@@ -185,11 +244,14 @@ class Upscaler:
         *,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         in_flight: int | None = None,
         return_errors: bool = False,
     ) -> Iterator[NDArray[Any] | EdsrError]:
         """See AsyncUpscaler.upscale_many. `images` is iterated in another thread."""
-        many = self._async.upscale_many(images, tile=tile, halo=halo, in_flight=in_flight, return_errors=return_errors)
+        many = self._async.upscale_many(
+            images, tile=tile, halo=halo, border=border, in_flight=in_flight, return_errors=return_errors
+        )
         return self._thread.iterate(many)
 
     def upscale_files(
@@ -199,6 +261,7 @@ class Upscaler:
         finishing: Finishing | None = None,
         tile: int | Shape | None = None,
         halo: Halo | None = None,
+        border: Border | Margins | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         overwrite: bool = False,
         in_flight: int | None = None,
@@ -210,6 +273,7 @@ class Upscaler:
             finishing=finishing,
             tile=tile,
             halo=halo,
+            border=border,
             max_pixels=max_pixels,
             overwrite=overwrite,
             in_flight=in_flight,
@@ -225,10 +289,13 @@ class Upscaler:
         options: VideoOptions | None = None,
         progress: VideoProgress | None = None,
         overwrite: bool = False,
+        restart: bool = False,
     ) -> VideoResult:
         """See AsyncUpscaler.upscale_video."""
         return self._thread.run(
-            self._async.upscale_video(src, dst, options=options, progress=progress, overwrite=overwrite)
+            self._async.upscale_video(
+                src, dst, options=options, progress=progress, overwrite=overwrite, restart=restart
+            )
         )
 
 

@@ -30,7 +30,7 @@ LOCAL_CATALOGUE = Path("models/models.local.toml")
 
 @dataclass(frozen=True)
 class Model:
-    """One table of models.toml."""
+    """One table of models.toml, or of the file that `listed_in` names."""
 
     name: str
     graph: Path
@@ -45,12 +45,13 @@ class Model:
     url: str = ""
     size_bytes: int = 0
     git_blob: str = ""
+    listed_in: str = CATALOGUE.name
 
     def check(self, graph: FrozenGraph) -> None:
         """Raise CatalogueError unless `graph` is the one this table describes."""
         if graph.sha256 != self.sha256:
             raise CatalogueError(
-                f"{graph.path} has sha256 {graph.sha256}, but models.toml promises {self.sha256} for {self.name}. "
+                f"{graph.path} has sha256 {graph.sha256}, but {self.listed_in} promises {self.sha256} for {self.name}. "
                 "Restore the file, or correct the table if the new graph is meant."
             )
         network = graph.network
@@ -61,7 +62,7 @@ class Model:
         found = (network["blocks"], network["filters"], network["scale"])
         if found != (self.blocks, self.filters, self.scale):
             raise CatalogueError(
-                f"{self.graph} has (blocks, filters, scale) {found}, but models.toml says "
+                f"{self.graph} has (blocks, filters, scale) {found}, but {self.listed_in} says "
                 f"{(self.blocks, self.filters, self.scale)} for {self.name}. Correct the table."
             )
 
@@ -84,7 +85,8 @@ def load_models(root: Path, *, local: bool = True) -> dict[str, Model]:
 def select(models: dict[str, Model], names: list[str]) -> list[Model]:
     """The models named, or all if none is; CatalogueError lists the names there are."""
     if unknown := [name for name in names if name not in models]:
-        raise CatalogueError(f"There is no model {unknown[0]!r} in models.toml. There are: {', '.join(models)}.")
+        files = " and ".join(dict.fromkeys(model.listed_in for model in models.values())) or CATALOGUE.name
+        raise CatalogueError(f"There is no model {unknown[0]!r} in {files}. There are: {', '.join(models)}.")
     return [models[name] for name in names] or list(models.values())
 
 
@@ -106,11 +108,13 @@ def read_tables(path: Path) -> dict[str, Any]:
         raise CatalogueError(f"Cannot read {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CatalogueError(f"{path} is not valid TOML: {error}.") from None
+    except RecursionError:
+        raise CatalogueError(f"{path} is nested too deeply. Every entry is one table.") from None
     return tables
 
 
 def _model(path: Path, name: str, table: Any) -> Model:
-    known = {field.name for field in fields(Model)} - {"name"}
+    known = {field.name for field in fields(Model)} - {"name", "listed_in"}
     if not NAME.fullmatch(name):
         raise CatalogueError(f"{path}: {name!r} is no model name. Use letters, digits, '_' and '-'.")
     if not isinstance(table, dict):
@@ -127,4 +131,4 @@ def _model(path: Path, name: str, table: Any) -> Model:
     if bad := sorted(key for key in numbers if type(table[key]) is not int or not 1 <= table[key] <= LARGEST[key]):
         limits = ", ".join(f"{key} at most {LARGEST[key]:,}" for key in bad)
         raise CatalogueError(f"{path}: [{name}] {', '.join(bad)} must be a positive integer ({limits}).")
-    return Model(name=name, **{**table, "graph": path.parent / str(table["graph"])})
+    return Model(name=name, listed_in=path.name, **{**table, "graph": path.parent / str(table["graph"])})

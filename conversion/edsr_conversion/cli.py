@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edsr_serving.arguments import Parser
+from edsr_serving.edge import unforeseen
 
 from . import catalogue, repository
 from .catalogue import Model
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConversionError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        return unforeseen(error, "edsr_conversion")
     except KeyboardInterrupt:
         print("interrupted; nothing was left half written", file=sys.stderr)
         return 130
@@ -229,6 +232,7 @@ def _configs(args: argparse.Namespace) -> None:
         repository.remove(path)
         print(f"removed {path}: its model or card is not listed any more")
     changed = repository.write(files)
+    repository.ignore_own(args.root)
     print("\n".join(f"wrote {path}" for path in changed) or f"all {len(files)} configurations are up to date")
 
 

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edsr_serving.edge import DAMAGED
+
 from .errors import ConversionError, ParityError
 from .graph_reader import FrozenGraph
 from .graph_writer import INPUT_NODE, OUTPUT_NHWC_NODE
@@ -81,7 +83,7 @@ def up_to_date(source_sha256: str, out: Path, name: str) -> Conversion | None:
         sidecar: dict[str, Any] = read_json(out / SIDECAR_FILE)
         digest = hashlib.sha256((out / MODEL_FILE).read_bytes()).hexdigest()
         fits = sidecar["identity"] == _identity(source_sha256, name) and sidecar["model"]["sha256"] == digest
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         return None
     return Conversion(out / MODEL_FILE, False, sidecar) if fits and is_complete(sidecar) else None
 
@@ -93,7 +95,7 @@ def is_complete(sidecar: Any) -> bool:
         _ = sidecar["source"]["file"], sidecar["source"]["sha256"], sidecar["source"]["quantized"]
         Parity(**sidecar["parity"]).check()
         return all(type(sidecar["network"][fact]) is int for fact in NETWORK_FACTS)
-    except (KeyError, TypeError, ParityError):
+    except (*DAMAGED, ParityError):
         return False
 
 

@@ -10,6 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edsr_serving.edge import DAMAGED
+from edsr_serving.variants import engine_precision
+
 from .convert import MODEL_FILE, SIDECAR_FILE, folder_lock, is_complete, write_pair
 from .errors import ConversionError, EngineError, ParityError
 from .int8 import Quality, quantize
@@ -46,6 +49,7 @@ def derive(folder: Path, precision: str, report: Callable[[str], None] = lambda 
         ParityError: the precision is too far from float32, or overflows; nothing was written.
         ConversionError: unknown precision, or the folder cannot be written.
     """
+    precision = engine_precision(precision)
     if precision not in PRECISIONS:
         raise ConversionError(f"There is no precision {precision!r}. There are: {', '.join(PRECISIONS)}.")
     if precision == FP32 or not folder.is_dir():
@@ -104,7 +108,7 @@ def _fp32(folder: Path) -> Derived:
         intact = sidecar["model"]["sha256"] == digest
     except FileNotFoundError:
         raise EngineError(f"There is no {path}: {again}.") from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         raise EngineError(f"{path} or its sidecar cannot be read: {again}.") from None
     if not is_complete(sidecar):
         raise EngineError(f"The sidecar of {path} lacks something: {again}.")
@@ -123,7 +127,7 @@ def _up_to_date(fp32: Derived, precision: str) -> Derived | None:
         PrecisionCheck(**sidecar["parity"]).check(precision)
         if precision == INT8:
             Quality(**sidecar["quality"]).check()
-    except (OSError, ValueError, KeyError, TypeError, ParityError):
+    except (*DAMAGED, ParityError):
         return None
     return Derived(path, False, sidecar) if fits else None
 

@@ -31,7 +31,7 @@ def fetch(model: Model, source: Path | None = None) -> Path:
         ChecksumError: other bytes than the published ones; nothing was written.
     """
     if not model.url:
-        raise CatalogueError(f"{model.name} has no URL in models.toml: its graph is not one that can be fetched.")
+        raise CatalogueError(f"{model.name} has no URL in {model.listed_in}: its graph is not one that can be fetched.")
     if source is None and model.graph.exists() and not difference(model, read_bytes(model.graph)):
         return model.graph
     raw = read_bytes(source) if source is not None else _download(model)

@@ -84,7 +84,15 @@ def parse(raw: bytes, path: Path) -> GraphDef:
         ) from None
     if not graph.node or not all(node.op and node.name for node in graph.node):
         raise InvalidGraphError(f"{path} is not a frozen TensorFlow graph: it holds no operations. {SUPPORTED}")
+    if graph.library.function or graph.library.gradient:
+        # A frozen EDSR has none, and TensorFlow dies of one that calls itself.
+        raise UnsupportedGraphError(f"{path} holds functions ({_names(graph)}), which no EDSR has. {SUPPORTED}")
     return graph
+
+
+def _names(graph: GraphDef) -> str:
+    names = [function.signature.name for function in graph.library.function] or ["gradients"]
+    return ", ".join(name[:40] for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 class _Reader:

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any, NoReturn
 
+from edsr_serving import edge
+
 
 def json_text(value: Any) -> str:
     """`value` as indented JSON; a number that is not finite becomes null."""
@@ -18,9 +20,9 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not JSON.
+        ValueError: it is not JSON, or nested more deeply than can be read.
     """
-    return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    return edge.read_json(path, _refuse)
 
 
 def _finite(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The same network in another number format: one ONNX file per precision, typed throughout ("strongly typed").
 
 A precision is a file, never a flag of an engine builder: TensorRT 11 has no such flags any more. To add one, name it
-in `PRECISIONS`, write a function from the float32 serving graph to the new one, and call it in derive.py.
+in edsr_serving/variants.py, write a function from the float32 serving graph to the new one, and call it in derive.py.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from edsr_serving.variants import ENGINE_PRECISIONS, FP16, FP32, INT8
 
 from .errors import ParityError
 from .serving_graph import BODY_INPUT, BODY_OUTPUT, CONSTANTS
 
+__all__ = ["FP16", "FP32", "INT8", "PRECISIONS", "file_name", "to_fp16"]
+
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-FP32, FP16, INT8 = "fp32", "fp16", "int8"
-PRECISIONS = (FP32, FP16, INT8)
+PRECISIONS = ENGINE_PRECISIONS
 
 
 def file_name(precision: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from edsr_serving.variants import Variant
 
 from .catalogue import Model
 from .convert import write_file
 from .errors import ConversionError, PlanError
 from .gpu.cards import Card
-from .gpu.flavours import RTX, TENSORRT, card_and_flavour, supports_rtx, variant
+from .gpu.flavours import RTX, TENSORRT, supports_rtx
 from .gpu.planner import NetworkSize, Plan, make_plan
 from .network import receptive_radius_px
 from .precisions import FP16
@@ -38,8 +41,8 @@ HALOS_PER_TILE, TILE_STEP_PX = 16, 64
 def cpu_config(model: Model) -> str:
     """config.pbtxt of a model on a CPU: the `openvino` backend on model.onnx.
 
-    No `dynamic_batching`: Triton's batcher can miss a wake-up and then sleeps 500 ms, and batching gains nothing here.
-    The limit of the queue is therefore a parameter that the backend keeps itself.
+    No `dynamic_batching`: with one instance Triton's batcher can miss a wake-up and then sleeps 500 ms, and batching
+    gains nothing here. The limit of the queue is a parameter, from which the launcher of the embedded server makes one.
     """
     from tritonclient.grpc import model_config_pb2
 
@@ -87,7 +90,7 @@ def gpu_config(model: Model, plan: Plan, flavour: str) -> str:
         config.backend = "tensorrt_rtx"
     else:
         config.platform, config.backend = "tensorrt_plan", "tensorrt"
-    config.default_model_filename = f"{variant(plan.card.key, flavour, plan.precision)}.plan"
+    config.default_model_filename = f"{Variant(plan.card.key, plan.precision, flavour).name}.plan"
     group = config.instance_group.add(count=plan.instances, kind=model_config_pb2.ModelInstanceGroup.KIND_GPU)
     if flavour == TENSORRT:  # Triton takes the field for its own backend only; ours uses every profile of the engine
         group.profile.extend(str(index) for index in range(len(plan.profiles)))
@@ -167,7 +170,7 @@ def render_card(model: Model, card: Card, precision: str, repository: Path) -> d
         return {}
     flavours = [TENSORRT, RTX] if supports_rtx(card) else [TENSORRT]
     return {
-        repository / model.name / CONFIGS_FOLDER / f"{variant(card.key, flavour, precision)}.pbtxt": gpu_config(
+        repository / model.name / CONFIGS_FOLDER / f"{Variant(card.key, precision, flavour).name}.pbtxt": gpu_config(
             model, plan, flavour
         )
         for flavour in flavours
@@ -202,6 +205,33 @@ def remove(path: Path) -> None:
         raise ConversionError(f"Cannot remove {path}: {error.strerror}.") from None
 
 
+def ignore_own(root: Path) -> None:
+    """Tell git of the configurations of cards that are not in gpus.toml: they are this machine's own.
+
+    They stand among those that are committed; a `.gitignore` beside them, which names itself too, keeps `git status`
+    clean.
+
+    Raises:
+        ConversionError: it cannot be written.
+        CatalogueError, CardError: gpus.toml is wrong.
+    """
+    from .gpu.cards import load_cards
+
+    listed = load_cards(root, local=False)
+    for folder in (root / "model_repository").glob(f"*/{CONFIGS_FOLDER}"):
+        own = sorted(path.name for path in folder.glob("*.pbtxt") if Variant.parse(path.stem).card not in listed)
+        ignoring = folder / ".gitignore"
+        if own:
+            lines = [
+                "# Written by `make configs` and `make engines`: cards that are not in gpus.toml.",
+                ".gitignore",
+                *own,
+            ]
+            write_file(ignoring, ("\n".join(lines) + "\n").encode())
+        elif ignoring.exists():
+            remove(ignoring)
+
+
 def stale(files: dict[Path, str], repository: Path) -> list[Path]:
     """Rendered configurations in `repository` of models or cards that are listed no more, `files` being those of all.
 
@@ -218,9 +248,9 @@ def stale(files: dict[Path, str], repository: Path) -> list[Path]:
 def _is_wanted(path: Path, files: dict[Path, str]) -> bool:
     if path in files or path.name == CONFIG_FILE:
         return path in files
-    model, (card, flavour) = path.parent.parent, card_and_flavour(path.stem)
-    is_listed = path.with_stem(variant(card, flavour)) in files
-    has_engine = any(card_and_flavour(plan.stem)[0] == card for plan in (model / "1").glob("*.plan"))
+    model, found = path.parent.parent, Variant.parse(path.stem)
+    is_listed = path.with_stem(replace(found, precision=FP16).name) in files
+    has_engine = any(Variant.parse(plan.stem).card == found.card for plan in (model / "1").glob("*.plan"))
     return is_listed or (has_engine and model / CONFIG_FILE in files)
 
 

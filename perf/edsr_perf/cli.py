@@ -10,16 +10,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from edsr_serving.edge import unforeseen
 from numpy.typing import NDArray
 
-from . import folder, halo_page, int8_layers, memory, scaling
+from . import border, fairness, folder, halo_page, int8_layers, memory, scaling
 from .analyzer import cli as analyzer
 from .baselines import cli as baselines
+from .errors import known
 from .gpu import cli as gpu
 from .halo import HaloError, as_json, measure, smallest_good
 from .machine import machine
+from .publishing import add_options, target, where
 from .roofline import cli as roofline
+from .sections import read_results, sidecar_network, write_json
 from .tiled import measure_tiled
+from .torture import cli as torture
 
 HALOS_PX = (0, 2, 4, 6, 8, 9, 10, 11, 12, 14, 16, 20, 24, 28, 32)
 # The picture of seams: which photograph, how much of it, with which halos.
@@ -34,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     halo.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
     halo.add_argument("--model", default="edsr_baseline_x3")
     halo.add_argument("--render-only", action="store_true", help="render the page from the figures that are kept")
+    add_options(halo)
     halo.set_defaults(run=_halo)
     tiled = commands.add_parser("tiled", help="a large tiled picture against the server's own throughput")
     tiled.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
@@ -47,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
     sheet.add_argument("--url", help="host:port of a server (default: localhost)")
     sheet.set_defaults(run=_contact_sheet)
+    border.add_command(commands)
+    fairness.add_command(commands)
     analyzer.add_commands(commands)
     int8_layers.add_command(commands)
     scaling.add_command(commands)
@@ -55,22 +63,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     baselines.add_command(commands)
     roofline.add_command(commands)
     gpu.add_command(commands)
+    torture.add_command(commands)
     args = parser.parse_args(argv)
-    return int(args.run(args))
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except Exception as error:
+        if (code := known(error)) is None:
+            return unforeseen(error, "edsr_perf")
+        sys.stderr.write(f"error: {error}\n")
+        return code
 
 
 def _halo(args: argparse.Namespace) -> int:
-    results = args.root / "perf" / "results" / f"halo-{args.model}.json"
+    built = args.root / "model_repository" / args.model / "1"
     if not args.render_only:
-        built = args.root / "model_repository" / args.model / "1"
         if not (built / "model.onnx").is_file():
             print(f"error: {args.model} is not built. Run `make onnx`.", file=sys.stderr)
             return 3
-        results.parent.mkdir(parents=True, exist_ok=True)
-        results.write_text(json.dumps(_measured(args, built), indent=1) + "\n", "utf-8")
+        result = _measured(args, built)
+        path = target(args.root, f"halo-{args.model}", result, args.publish)
+        write_json(path, result)
+        print(where(path, args.publish))
+    if args.publish:
         _draw_seams(args, built)
-    halo_page.write(json.loads(results.read_text("utf-8")), args.root / "docs")
-    print(f"wrote {results} and docs/{halo_page.PAGE}")
+    if args.publish or args.render_only:
+        halo_page.write(read_results(args.root, f"halo-{args.model}-*.json"), args.root / "docs")
+        print(f"wrote docs/{halo_page.PAGE}")
     return 0
 
 
@@ -78,7 +99,7 @@ def _measured(args: argparse.Namespace, built: Path) -> dict[str, object]:
     import onnx
     from edsr_conversion.runtimes import openvino_runner
 
-    network = json.loads((built / "model.json").read_text("utf-8"))["network"]
+    network = sidecar_network(built, "scale", "halo_px")
     run = openvino_runner(onnx.load(built / "model.onnx"))
     pictures = photographs()
     exact = int(network["halo_px"])
@@ -102,7 +123,7 @@ def _draw_seams(args: argparse.Namespace, built: Path) -> None:
     import onnx
     from edsr_conversion.runtimes import openvino_runner
 
-    network = json.loads((built / "model.json").read_text("utf-8"))["network"]
+    network = sidecar_network(built, "scale", "halo_px")
     picture = photographs()[SEAMS_PICTURE][:SEAMS_PX, :SEAMS_PX]
     halo_page.draw_seams(
         openvino_runner(onnx.load(built / "model.onnx")),

@@ -72,15 +72,20 @@ def reported(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse
         try:
             return command(args)
         except Exception as error:
-            if not isinstance(error, PerfError) and not _is_ours(error):
+            if (code := known(error)) is None:
                 raise
             sys.stderr.write(f"error: {error}\n")
-            return int(getattr(error, "exit_code", 1))
+            return code
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             return 130
 
     return run
+
+
+def known(error: Exception) -> int | None:
+    """The exit code of a user's error, of this package or of one that it uses; None for any other."""
+    return int(getattr(error, "exit_code", 1)) if isinstance(error, PerfError) or _is_ours(error) else None
 
 
 def _is_ours(error: Exception) -> bool:

@@ -18,14 +18,14 @@ TABLE = re.compile(r"(<!-- halo table, by `make halo` -->\n).*?(<!-- end -->)", 
 TILES_PX = (512, 1152)
 
 
-def write(results: dict[str, Any], docs: Path) -> None:
-    """Put the table into the page, and draw the chart beside it."""
+def write(results: list[dict[str, Any]], docs: Path) -> None:
+    """Put a table of each machine into the page, and draw the chart of the first beside them."""
     page = docs / PAGE
     page.write_text(with_table(page.read_text("utf-8"), results), "utf-8")
-    draw(results, docs / CHART)
+    draw(results[0], docs / CHART)
 
 
-def with_table(page: str, results: dict[str, Any]) -> str:
+def with_table(page: str, results: list[dict[str, Any]]) -> str:
     """The page with the table of these results; what stands around it is kept.
 
     Raises:
@@ -33,7 +33,8 @@ def with_table(page: str, results: dict[str, Any]) -> str:
     """
     if not TABLE.search(page):
         raise ValueError("the page has no place for the table")
-    return TABLE.sub(lambda match: f"{match[1]}{table(results)}{match[2]}", page)
+    tables = "\n".join(table(result) for result in results)
+    return TABLE.sub(lambda match: f"{match[1]}{tables}{match[2]}", page)
 
 
 def table(results: dict[str, Any]) -> str:

@@ -15,10 +15,10 @@ import numpy as np
 
 from .errors import reported
 from .machine import machine
-from .sections import PERFORMANCE, table, write_json, write_section, write_whole
+from .publishing import add_options, kind_of, slug, target, where
+from .sections import PERFORMANCE, read_results, table, write_json, write_section, write_whole
 
 MARKER = "<!-- scaling table, by `make scaling` -->"
-CHART = "scaling.svg"
 SIDES_PX = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 ROUNDS = 3
 # What is larger is measured once in a round less: the largest takes as long as all others together.
@@ -27,12 +27,13 @@ LARGE_PX = 4096 * 4096
 
 def add_command(commands: Any) -> None:
     """Register `scaling`."""
-    parser = commands.add_parser("scaling", help="time against pixels, 64x64 to 8192x8192: docs/scaling.svg")
+    parser = commands.add_parser("scaling", help="time against pixels, 64x64 to 8192x8192: a table and a plot")
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
     parser.add_argument("--url", help="host:port of a server (default: localhost)")
     parser.add_argument("--protocol", choices=("http", "grpc"), default="http")
     parser.add_argument("--most", type=int, default=SIDES_PX[-1], help="largest side, LR pixels")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    add_options(parser)
     parser.set_defaults(run=reported(_run))
 
 
@@ -55,10 +56,12 @@ def _run(args: argparse.Namespace) -> int:
         "points": points,
         "machine": machine(),
     }
-    target = args.root / "perf" / "results" / f"scaling-{info.name}.json"
-    write_json(target, result)
-    render(args.root, result)
-    _tell(f"wrote {target}, docs/{CHART} and {PERFORMANCE}")
+    path = target(args.root, f"scaling-{info.name}", result, args.publish)
+    write_json(path, result)
+    _tell(where(path, args.publish))
+    if args.publish:
+        render(args.root, read_results(args.root, "scaling-*.json"))
+        _tell(f"wrote {PERFORMANCE}")
     return 0
 
 
@@ -115,10 +118,21 @@ def deviations(points: Sequence[dict[str, float]]) -> list[float]:
     return [cost / middle - 1 for cost in costs]
 
 
-def render(root: Path, result: dict[str, Any]) -> None:
-    """The plot, and the table in docs/performance.md."""
+def render(root: Path, results: Sequence[dict[str, Any]]) -> None:
+    """Of every machine a plot, and a table in docs/performance.md."""
+    for result in results:
+        write_whole(root / "docs" / chart_of(result), draw(result["points"]))
+    write_section(root, MARKER, "\n".join(section(result) for result in results))
+
+
+def chart_of(result: dict[str, Any]) -> str:
+    """File name of a machine's plot."""
+    return f"scaling-{result['model']}-{slug(result['machine'])}.svg"
+
+
+def section(result: dict[str, Any]) -> str:
+    """One machine's plot and table."""
     points, off = result["points"], deviations(result["points"])
-    write_whole(root / "docs" / CHART, draw(points))
     middle = statistics.median(point["seconds"] / point["side_px"] ** 2 for point in points)
     rows = [["picture", "megapixels", "tiles", "sent, halos included", "seconds", "s per megapixel", "off the line"]]
     for point, deviation in zip(points, off, strict=True):
@@ -135,14 +149,15 @@ def render(root: Path, result: dict[str, Any]) -> None:
             ]
         )
     tiled = [abs(d) for point, d in zip(points, off, strict=True) if point["side_px"] >= 256]
-    where = result["machine"]
+    machine = result["machine"]
     words = (
         f"The line is the median, {middle * 1e6:.2f} s per megapixel; from 256x256 on no size is further from it than "
         f"{max(tiled, default=0.0):.0%}. {result['model']}, {result['precision']}, {result['protocol'].upper()}, "
-        f"medians of {result['rounds']} rounds; {where['processor']}, {where['cores']} cores, {where['date']}, "
-        f"revision {where['revision']}.\n"
+        f"medians of {result['rounds']} rounds; {machine['processor']}, {machine['cores']} cores, {machine['date']}, "
+        f"revision {machine['revision']}.\n"
     )
-    write_section(root, MARKER, f"![Seconds against megapixels]({CHART})\n\n{table(rows, 'lrrrrrr')}\n{words}")
+    title = f"**{kind_of(machine)}**\n\n![Seconds against megapixels, {kind_of(machine)}]({chart_of(result)})"
+    return f"{title}\n\n{table(rows, 'lrrrrrr')}\n{words}"
 
 
 def draw(points: Sequence[dict[str, float]]) -> bytes:

@@ -9,7 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .errors import PerfError
+from edsr_serving.edge import DAMAGED, read_json
+
+from .errors import MissingModelError, PerfError
 
 END = "<!-- end -->"
 PERFORMANCE = Path("docs/performance.md")
@@ -70,10 +72,25 @@ def read_results(root: Path, pattern: str) -> list[dict[str, Any]]:
     found = []
     for path in sorted((root / "perf" / "results").glob(pattern)):
         try:
-            found.append(json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError):
+            found.append(dict(read_json(path)))
+        except (OSError, ValueError, TypeError):
             raise PerfError(f"{path} cannot be read. Restore it, or measure again.") from None
     return found
+
+
+def sidecar_network(folder: Path, *facts: str) -> dict[str, int]:
+    """Facts of the network that the sidecar in a model's version folder states: "scale", "halo_px", ...
+
+    Raises:
+        MissingModelError: there is none, or it is damaged.
+    """
+    try:
+        network = read_json(folder / "model.json")["network"]
+        return {fact: int(network[fact]) for fact in facts}
+    except DAMAGED:
+        raise MissingModelError(
+            f"There is no {folder / 'model.json'}, or it is damaged. `make onnx MODEL={folder.parent.name}` builds it."
+        ) from None
 
 
 def table(rows: list[list[str]], align: str) -> str:

@@ -9,6 +9,7 @@ from .errors import (
     NothingToServeError,
     NotRunningError,
     PortInUseError,
+    RequestsCutOffError,
     ServingError,
     StartupError,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "NotRunningError",
     "NothingToServeError",
     "PortInUseError",
+    "RequestsCutOffError",
     "RunningServer",
     "ServerOptions",
     "ServingError",

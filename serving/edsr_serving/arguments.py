@@ -12,6 +12,7 @@ VARIABLES = {
     **{"--bind": "BIND", "--http-port": "HTTP_PORT", "--grpc-port": "GRPC_PORT", "--metrics-port": "METRICS_PORT"},
     **{"--hardware-compatibility": "OPTIONS", "--profiling": "OPTIONS", "--optimization-level": "OPTIONS"},
     "--from": "PB",
+    "--exit-timeout": "EXIT_TIMEOUT",
 }
 
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from . import background, repository
 from .arguments import Parser
-from .cpu import PRECISIONS
-from .errors import ServingError, StartupError
+from .edge import unforeseen
+from .errors import RequestsCutOffError, ServingError, StartupError
+from .keeper import Keeper
 from .log import readable
-from .options import GPU_PRECISIONS, ServerOptions
-from .server import RunningServer, backends_alive, start, wait_for
+from .options import ServerOptions
+from .others import running_servers
+from .server import RunningServer, check_options
+from .variants import AUTO, PRECISIONS, spelled
+from .watch import how_it_ended
 
 EXAMPLES = """\
 examples:
@@ -27,7 +34,6 @@ examples:
   python -m edsr_serving status --json
   python -m edsr_serving stop
 """
-CHECK_S = 0.5
 PUBLIC_WARNING = (
     "warning: other machines can reach this server. The embedded Triton is release 24.10, older than the security "
     "fixes of 2025 and 2026, and has neither TLS nor passwords: keep it on loopback, or behind a proxy you trust."
@@ -42,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServingError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        return unforeseen(error, "edsr_serving")
     except KeyboardInterrupt:
         return 130
     return code
@@ -62,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         serving = commands.add_parser(name, help=text)
         _add_options(serving)
         serving.set_defaults(run=function)
+    keep = commands.add_parser("keep")  # what `start` leaves behind; not for people
+    _add_options(keep)
+    keep.set_defaults(run=_serve_detached)
     for name, function, text in (
         ("stop", _stop, "stop the server in the background"),
         ("status", _status, "is it running, where, and with which models (exit code 3: not running)"),
@@ -71,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         asking.set_defaults(run=function)
         if name == "status":
             asking.add_argument("--json", action="store_true", help="machine-readable output")
+        else:
+            asking.add_argument("--exit-timeout", type=float, help="seconds that its requests may take")
     return parser
 
 
@@ -91,9 +104,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", default=default.gpu, metavar="CARD", help="serve the engines built for this card")
     parser.add_argument(
         "--precision",
-        choices=tuple(dict.fromkeys((*PRECISIONS, *GPU_PRECISIONS))),
+        type=spelled,
+        choices=(AUTO, *PRECISIONS),
         default=default.precision,
         help="default: %(default)s",
+    )
+    parser.add_argument(
+        "--exit-timeout",
+        type=float,
+        default=default.exit_timeout_s,
+        help="seconds that requests may take when the server is stopped; default: %(default)s",
     )
     parser.add_argument("--ready-timeout", type=float, default=default.ready_timeout_s, help="seconds, %(default)s")
 
@@ -110,6 +130,7 @@ def _options(args: argparse.Namespace) -> ServerOptions:
         gpu=args.gpu,
         precision=args.precision,
         ready_timeout_s=args.ready_timeout,
+        exit_timeout_s=args.exit_timeout,
     )
 
 
@@ -119,32 +140,93 @@ def _run(args: argparse.Namespace) -> int:
     options = replace(options, run_dir=options.run_dir / f"foreground-{options.http_port}")
     if options.is_public:
         print(PUBLIC_WARNING, file=sys.stderr)
-    _leave_on_signals()
     print("starting tritonserver ...", flush=True)
-    with start(options) as server:
-        stopped = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: stopped.set())
+    follower: threading.Thread | None = None
+
+    def tell(server: RunningServer | None, trouble: str) -> None:
+        nonlocal follower
+        if server is None:
+            print(f"error: {trouble}", file=sys.stderr, flush=True)
+            return
         print(_summary(options, server.models), flush=True)
-        follower = threading.Thread(target=_follow, args=(server, stopped), daemon=True)
-        follower.start()
-        while not stopped.wait(CHECK_S) and backends_alive(server.process.pid, server.stubs):
-            pass
-        if not stopped.is_set():
-            stopped.set()
-            raise StartupError(f"tritonserver or a backend of it ended by itself. Its log: {server.log.absolute()}")
-        print("stopping ...", flush=True)
+        if follower is None:
+            follower = threading.Thread(target=_follow, args=(server, keeper.stopping), daemon=True)
+            follower.start()
+
+    keeper = _keeper(options, tell)
+    _keep(keeper)
     return 0
 
 
-def _leave_on_signals() -> None:
-    """While the server starts, a signal is an exception, so that what was started is stopped."""
+def _serve_detached(args: argparse.Namespace) -> int:
+    """What `start` leaves behind: keeps the server, and says once, on standard output, whether it started."""
+    told = False
+
+    def tell(server: RunningServer | None, _: str) -> None:
+        nonlocal told
+        if server is not None and not told:
+            told = True
+            _answer({"models": server.models})
+
+    try:
+        _keep(_keeper(_options(args), tell))
+    except ServingError as error:
+        if not told:
+            _answer({"error": str(error), "exit_code": error.exit_code})
+        return error.exit_code
+    return 0
+
+
+def _answer(facts: dict[str, object]) -> None:
+    """Tell `start`, which may have gone; nobody else reads what this process writes."""
+    with contextlib.suppress(OSError):
+        print(json.dumps(facts), flush=True)
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):
+        os.dup2(null, stream)
+
+
+def _keeper(options: ServerOptions, tell: Callable[[RunningServer | None, str], None]) -> Keeper:
+    """A keeper that also writes into the run folder how its server is."""
+
+    def remember_and_tell(server: RunningServer | None, trouble: str) -> None:
+        if server is not None:
+            background.remember(server)
+        else:
+            background.remember_trouble(options.run_dir, trouble)
+        tell(server, trouble)
+
+    def patience_s(default_s: float) -> float:
+        return background.patience_s(options.run_dir, default_s)
+
+    return Keeper(options, background.make_way, remember_and_tell, patience_s)
+
+
+def _keep(keeper: Keeper) -> None:
+    """Run a keeper until a signal; a second one ends it without waiting for requests."""
+    run_dir = keeper.options.run_dir
 
     def leave(number: int, _: object) -> None:
-        sys.exit(128 + number)
+        if not keeper.is_serving:  # an exception stops what was started
+            sys.exit(128 + number)
+        if keeper.stopping.is_set():
+            keeper.hurrying.set()
+        else:
+            print("stopping ... (again: without waiting for requests)", flush=True)
+        keeper.stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, leave)
+    try:
+        keeper.run()
+    except RequestsCutOffError as error:
+        background.forget(run_dir, error.lost)
+        raise
+    except ServingError as error:
+        if keeper.is_serving:
+            background.remember_trouble(run_dir, str(error))
+        raise
+    background.forget(run_dir)
 
 
 def _follow(server: RunningServer, stopped: threading.Event) -> None:
@@ -167,38 +249,62 @@ def _summary(options: ServerOptions, models: Sequence[str]) -> str:
 
 def _start(args: argparse.Namespace) -> int:
     options = _options(args)
-    _leave_on_signals()
+    check_options(options)
     background.make_way(options.run_dir)  # says so at once; under its lock, start() asks again
     if options.is_public:
         print(PUBLIC_WARNING, file=sys.stderr)
-    server = start(options, detached=True, make_way=background.make_way)
-    background.remember(server)
-    print(_summary(options, server.models))
+    command = [sys.executable, "-m", "edsr_serving", "keep", *sys.argv[2:]]
+    keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+
+    def leave(number: int, _: object) -> None:
+        keeper.terminate()  # stops what it has started
+        keeper.wait()
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, leave)
+    assert keeper.stdout is not None  # noqa: S101
+    line = keeper.stdout.readline()
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        raise StartupError(f"The process that was to keep the server {how_it_ended(keeper.wait())}.") from None
+    if "error" in answer:
+        keeper.wait()
+        print(f"error: {answer['error']}", file=sys.stderr)
+        return int(answer["exit_code"])
+    print(_summary(options, answer["models"]))
     return 0
 
 
 def _stop(args: argparse.Namespace) -> int:
-    pid = background.stop(args.run_dir)
-    print(f"stopped (pid {pid})")
+    pid = background.stop(args.run_dir, args.exit_timeout)
+    print(f"stopped (pid {pid}), every request was answered")
     return 0
 
 
 def _status(args: argparse.Namespace) -> int:
     state = background.read(args.run_dir)
-    ready = state is not None and wait_for(state.is_ready, 1.0)
+    asked = state.model_states() if state is not None else {}
+    ready = bool(asked) and all(is_well for is_well, _ in asked.values())
     models = {}
     for model in repository.find_models(args.repository):
-        loaded = state is not None and model.name in state.models
-        models[model.name] = ("ready" if ready else "loading") if loaded else model.problem or "built, not loaded"
+        models[model.name] = asked[model.name][1] if model.name in asked else model.problem or "built, not loaded"
+    trouble = state.trouble if state else background.last_trouble(args.run_dir)
+    others = [other for other in running_servers() if state is None or other.pid != state.pid]
     if args.json:
-        facts = {"running": state is not None, "ready": ready, "models": models}
+        facts = {"running": state is not None, "ready": ready, "models": models, "trouble": trouble}
+        facts["others"] = [{"pid": o.pid, "run_dir": str(o.run_dir), "http_port": o.http_port} for o in others]
         print(json.dumps(facts | (state.as_dict() if state else {}), indent=2))
+        return 0 if ready else 3
+    if state is None:
+        print("no server in the background" + (f": {trouble}" if trouble else ""))
+    elif trouble:
+        print(f"no server at http://{state.http_url} now: {trouble}")
     else:
-        print(
-            f"running (pid {state.pid}), http://{state.http_url}, gRPC {state.grpc_url}"
-            if state
-            else "no server in the background"
-        )
-        for name, text in models.items():
-            print(f"  {name}: {text}")
+        print(f"running (pid {state.pid}), http://{state.http_url}, gRPC {state.grpc_url}")
+    for name, text in models.items():
+        print(f"  {name}: {text}")
+    for other in others:
+        print(f"another server runs (pid {other.pid}), HTTP port {other.http_port}, run folder {other.run_dir}")
     return 0 if ready else 3

@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-PRECISIONS = ("auto", "int8", "bf16", "f32")
+from .variants import AUTO, CPU_PRECISIONS, cpu_precision
+
+PRECISIONS = (AUTO, *CPU_PRECISIONS)
 # Processors with dot products of bytes: without them 8 bits are no faster than float32.
 INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 # What an 8-bit model may lose to be chosen unasked: dB of PSNR-Y on photographs against their originals, and, against
@@ -56,7 +58,7 @@ def inference_precision(
     """What a model is served in: "int8", "bf16" or "f32".
 
     Args:
-        requested: one of PRECISIONS; "auto" is the fastest that is good enough for every picture.
+        requested: one of PRECISIONS, or fp32 for f32; "auto" is the fastest that is good enough for every picture.
         capabilities: OpenVINO's OPTIMIZATION_CAPABILITIES of the CPU, which name BF16 only where it is native.
         int8: whether the processor is faster in 8 bits.
         quality: what the sidecar of the model's 8-bit file says of it; None if there is no such file.
@@ -64,6 +66,7 @@ def inference_precision(
     Raises:
         ValueError: another precision was requested.
     """
+    requested = cpu_precision(requested)
     if requested not in PRECISIONS:
         raise ValueError(f"precision {requested!r} is none of {', '.join(PRECISIONS)}")
     if requested != "auto":

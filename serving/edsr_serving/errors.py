@@ -7,6 +7,7 @@ ServingError
 +-- StartupError        the server stopped, or was not ready in time
 +-- AlreadyRunningError a server started from this folder is still running
 +-- NotRunningError     there is no server to stop or to ask
++-- RequestsCutOffError it was stopped before all its requests were answered
 """
 
 from __future__ import annotations
@@ -52,3 +53,13 @@ class AlreadyRunningError(ServingError):
     """A server is running already."""
 
     exit_code = 8
+
+
+class RequestsCutOffError(ServingError):
+    """The server was stopped, and some of its requests, `lost` in number, were not answered."""
+
+    exit_code = 9
+
+    def __init__(self, lost: int, message: str) -> None:
+        super().__init__(message)
+        self.lost = lost

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+from datetime import datetime
+from pathlib import Path
 
 # I1123 08:08:42.161786 3813 server.cc:674] "message"
 LINE = re.compile(r"^([IWEF])\d{4} (\d\d:\d\d:\d\d)\.\d+ +\d+ ([^ ]+)\] ?(.*)$")
@@ -24,6 +27,34 @@ NOISE = (
 )
 MAX_REASONS = 3
 MAX_REASON_CHARACTERS = 400
+
+
+KEPT_LOGS = 5
+
+
+def rotate(log: Path) -> None:
+    """Keep the logs of the last servers as NAME.1, the newest, to NAME.5."""
+    if not log.exists():
+        return
+    for number in range(KEPT_LOGS - 1, 0, -1):
+        older = log.with_name(f"{log.name}.{number}")
+        if older.exists():
+            older.replace(log.with_name(f"{log.name}.{number + 1}"))
+    log.replace(log.with_name(f"{log.name}.1"))
+
+
+def stamped(text: str, level: str = "I", source: str = "edsr") -> str:
+    """A line for the log as Triton writes its own: level, date, time, process, source, message."""
+    now = datetime.now()
+    return f'{level}{now:%m%d %H:%M:%S.%f} {os.getpid()} {source}] "{text}"'
+
+
+def say(text: str, level: str = "I", source: str = "edsr") -> None:
+    """Write such a line from within a backend, whose standard output is the log.
+
+    Not by pb_utils.Logger, which ends the process if the path of the file that calls it is not ASCII.
+    """
+    print(stamped(text, level, source), flush=True)  # noqa: T201
 
 
 def readable(line: str) -> str | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .clients import FORWARDED_HEADERS
+from .variants import AUTO, ENGINE_PRECISIONS, RTX, Variant, cpu_precision, spelled
+
 LOOPBACK = "127.0.0.1"
-# Of engines; a CPU has precisions of its own, see cpu.py.
-GPU_PRECISIONS = ("auto", "fp16", "fp32")
+GPU_PRECISIONS = (AUTO, *ENGINE_PRECISIONS)
+# Ours ends sooner, and can be told otherwise; Triton's also runs while nothing but idle connections is left.
+TRITONS_EXIT_TIMEOUT_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,10 @@ class ServerOptions:
         address: address to listen on.
         http_port, grpc_port, metrics_port: TCP ports.
         gpu: card whose engines to serve, "a10g"; "" serves on the CPU.
-        precision: of the inference, "auto", "bf16" or "f32" on the CPU; on a GPU that of the engine, "auto" for fp16.
+        precision: of the inference, "auto", "int8", "bf16" or "f32" on the CPU; on a GPU that of the engine, "auto" for
+            fp16, and fp16, fp32 and int8. "f32" and "fp32" mean the same everywhere.
         ready_timeout_s: how long the models may take to load.
+        exit_timeout_s: how long requests in work may take when the server is stopped; those that take longer are lost.
     """
 
     repository: Path = Path("model_repository")
@@ -35,13 +42,18 @@ class ServerOptions:
     gpu: str = ""
     precision: str = "auto"
     ready_timeout_s: float = 120.0
+    exit_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        name = spelled if self.gpu else cpu_precision
+        object.__setattr__(self, "precision", name(self.precision))
 
     @property
     def variant(self) -> str:
         """Name of the GPU configuration and engine, "a10g-rtx" or "a10g-fp32-rtx"; "" on the CPU."""
         if not self.gpu:
             return ""
-        return self.gpu + ("" if self.precision in ("auto", "fp16") else f"-{self.precision}") + "-rtx"
+        return Variant(self.gpu, self.precision, RTX).name
 
     @property
     def ports(self) -> dict[str, int]:
@@ -73,11 +85,22 @@ class ServerOptions:
         return replace(self, http_port=http, grpc_port=grpc, metrics_port=metrics)
 
 
-def command(binary: Path, options: ServerOptions, repository: Path, backends: Path, shm_prefix: str) -> list[str]:
+def command(
+    binary: Path,
+    options: ServerOptions,
+    repository: Path,
+    backends: Path,
+    shm_prefix: str,
+    turns: Mapping[str, int] | None = None,
+    restrictions: Sequence[str] = (),
+) -> list[str]:
     """The tritonserver command line.
+
+    `turns`: resources that instances take while they compute, and how many there are of each.
 
     Models are loaded once, at the start (`none`): a server that takes load requests lets its callers run code.
     `shm_prefix` keeps two servers on one machine from sharing the names of the Python backend's shared memory.
+    `restrictions` are those of keys.py.
     """
     return [
         str(binary),
@@ -86,10 +109,18 @@ def command(binary: Path, options: ServerOptions, repository: Path, backends: Pa
         "--model-control-mode=none",
         "--allow-gpu-metrics=false",
         f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+        f"--exit-timeout-secs={TRITONS_EXIT_TIMEOUT_S}",
+        f"--http-header-forward-pattern={FORWARDED_HEADERS}",
+        *(["--rate-limit=execution_count"] if turns else []),
+        *(f"--rate-limit-resource={name}:{count}" for name, count in (turns or {}).items()),
         f"--http-address={options.address}",
         f"--http-port={options.http_port}",
         f"--grpc-address={options.address}",
         f"--grpc-port={options.grpc_port}",
         f"--metrics-address={options.address}",
         f"--metrics-port={options.metrics_port}",
+        # Both may be switched on by the environment, and know no restrictions.
+        "--allow-sagemaker=false",
+        "--allow-vertex-ai=false",
+        *restrictions,
     ]

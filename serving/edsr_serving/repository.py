@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .edge import DAMAGED, read_json
 from .errors import NothingToServeError
-from .gpu.names import card_and_precision, make_options
+from .variants import DEFAULT_PRECISION, RTX, Variant
 
 VERSION = "1"
 MODEL_FILE, SIDECAR_FILE, CONFIG_FILE, CONFIGS_FOLDER = "model.onnx", "model.json", "config.pbtxt", "configs"
@@ -19,7 +19,34 @@ INT8_FILE, INT8_SIDECAR_FILE = "model.int8.onnx", "model.int8.json"
 # protobuf text of one entry of the `parameters` map
 PARAMETER = 'parameters {{\n  key: "{key}"\n  value {{\n    string_value: "{value}"\n  }}\n}}\n'
 PARAMETERS = re.compile(r'parameters \{\s+key: "(\w+)"\s+value \{\s+string_value: "([^"]*)"')
+PARAMETER_OF = r'parameters \{{\n  key: "{key}"\n  value \{{\n    string_value: "[^"]*"\n  \}}\n\}}\n'
 INSTANCES = re.compile(r"^  count: (\d+)$", re.MULTILINE)
+CPU_GROUP = re.compile(r"^instance_group \{\n  count: (\d+)\n  kind: KIND_CPU\n\}\n", re.MULTILINE)
+DEFAULT_QUEUE_SIZE = 32
+# Triton bounds a queue only as a part of dynamic batching, whose scheduler hands out a request when an instance asks
+# for one, and can miss that and sleep 500 ms where there is one instance only. So there is one instance more than may
+# compute: with a resource that each takes while it computes (--rate-limit), they take turns, in the order of the queue,
+# and what waits for its turn counts as waiting. No request is joined with another.
+QUEUE = """\
+instance_group {{
+  count: {processes}
+  kind: KIND_CPU
+  rate_limiter {{
+    resources {{
+      name: "{resource}"
+      global: true
+      count: 1
+    }}
+  }}
+}}
+dynamic_batching {{
+  preferred_batch_size: 1
+  default_queue_policy {{
+    max_queue_size: {queue_size}
+    allow_timeout_override: true
+  }}
+}}
+"""
 
 
 @dataclass(frozen=True)
@@ -51,6 +78,27 @@ class ServableModel:
     def instances(self) -> int:
         """How many instances, that is stub processes, the configuration asks for."""
         return sum(map(int, INSTANCES.findall(self.config_text))) or 1
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it is served with a bounded queue and instances that take turns."""
+        text = self.config_text
+        return bool(CPU_GROUP.search(text)) and "dynamic_batching" not in text
+
+    @property
+    def processes(self) -> int:
+        """How many stub processes it is served by."""
+        return self.instances + self.is_queued
+
+    @property
+    def queue_size(self) -> int:
+        """How many requests may wait, beside those that are computed and the next one; 0 for any number."""
+        return int(self.parameters.get("max_queue_size", DEFAULT_QUEUE_SIZE)) if self.is_queued else 0
+
+    @property
+    def resource(self) -> str:
+        """Name of what an instance takes while it computes; there are `instances` of it."""
+        return f"turn-{self.name}"
 
 
 def find_models(repository: Path, variant: str = "") -> list[ServableModel]:
@@ -97,13 +145,13 @@ def int8_quality(model: ServableModel) -> dict[str, float]:
     folder = model.folder / VERSION
     command = f"`make int8 MODEL={model.name}` makes it"
     try:
-        sidecar = json.loads((folder / INT8_SIDECAR_FILE).read_text(encoding="utf-8"))
+        sidecar = read_json(folder / INT8_SIDECAR_FILE)
         digest = hashlib.sha256((folder / INT8_FILE).read_bytes()).hexdigest()
         quality = {key: float(value) for key, value in sidecar["quality"].items()}
         intact, made_from = digest == sidecar["model"]["sha256"], sidecar["made_from"]["sha256"]
     except FileNotFoundError:
         raise NothingToServeError(f"{model.name} has no 8-bit file: {command}.") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except DAMAGED:
         intact, made_from, quality = False, "", {}
     if not intact:
         raise NothingToServeError(f"{folder / INT8_FILE} or its sidecar is damaged: {command} again.")
@@ -122,12 +170,23 @@ def lay_out_view(models: Mapping[ServableModel, Mapping[str, str]], view: Path) 
     for model, parameters in models.items():
         folder = view / model.name
         folder.mkdir(parents=True)
-        text = model.config_text
+        text = _with_queue(model)
         if parameters.get("inference_precision") == "int8":
             text = text.replace(f'default_model_filename: "{MODEL_FILE}"', f'default_model_filename: "{INT8_FILE}"')
+        for key in parameters:  # what the configuration says of it is no longer true
+            text = re.sub(PARAMETER_OF.format(key=key), "", text)
         extra = "".join(PARAMETER.format(key=key, value=value) for key, value in sorted(parameters.items()))
         (folder / CONFIG_FILE).write_text(text + extra, encoding="utf-8")
         (folder / VERSION).symlink_to((model.folder / VERSION).absolute())
+
+
+def _with_queue(model: ServableModel) -> str:
+    """The text of a model's configuration, with the queue of the embedded server."""
+    text = model.config_text
+    if not model.is_queued:
+        return text
+    queue = QUEUE.format(processes=model.processes, resource=model.resource, queue_size=model.queue_size)
+    return CPU_GROUP.sub(queue, text, count=1)
 
 
 def check_memory(models: Sequence[ServableModel]) -> None:
@@ -142,7 +201,8 @@ def check_memory(models: Sequence[ServableModel]) -> None:
     if total > budget:
         names = " and ".join(model.name for model in models)
         raise NothingToServeError(
-            f"{names} together need {total:,} MiB by their plans, and the card has {budget:,} to give. Serve one of "
+            f"{names} together need {total:,} MiB by their plans, and the card has {budget:,} to give: its memory less "
+            "the reserve that plans leave free for the driver and what else runs there. Serve one of "
             f"them: `--model {models[0].name}`, `make serve GPU=... MODEL={models[0].name}`."
         )
 
@@ -156,14 +216,14 @@ def _cpu_model(folder: Path) -> ServableModel:
 def _gpu_model(folder: Path, variant: str) -> ServableModel:
     config = folder / CONFIGS_FOLDER / f"{variant}.pbtxt"
     plan, sidecar = folder / VERSION / f"{variant}.plan", folder / VERSION / f"{variant}.json"
-    card, precision = card_and_precision(variant)
-    options = make_options(card, precision)
-    command = f"make engines {options} FLAVOUR=tensorrt-rtx"
+    card = (wanted := Variant.parse(variant)).card
+    command = f"make engines {wanted.make_options} FLAVOUR={RTX}"
     if not config.is_file():
         problem = f"no configuration {variant} (`{command}` renders it; `make gpus` lists the cards)"
-        tensorrt, rtx = (config.with_name(f"{name}.pbtxt") for name in (card, f"{card}-rtx"))
+        tensorrt, rtx = (config.with_name(f"{name}.pbtxt") for name in (card, Variant(card, flavour=RTX).name))
         if tensorrt.is_file() and not rtx.is_file():
-            problem = f"TensorRT for RTX does not support {card} (`make up {options}` serves it in NVIDIA's container)"
+            command = f"make up {wanted.make_options}"
+            problem = f"TensorRT for RTX does not support {card} (`{command}` serves it in NVIDIA's container)"
         return ServableModel(folder.name, folder, config, sidecar, problem)
     problem = _problem(plan, sidecar, config, "engine", command) or _stale(folder / VERSION, sidecar, command)
     return ServableModel(folder.name, folder, config, sidecar, problem)
@@ -176,12 +236,14 @@ def _problem(built: Path, sidecar_path: Path, config: Path, entry: str, command:
             ", if its graph is present)" if entry == "model" else ")"
         )
     try:
-        sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
+        sidecar = read_json(sidecar_path)
         digest, source = sidecar[entry]["sha256"], sidecar["source"]["sha256"]
         if entry == "engine":
             built_shapes = ",".join(f"{p['max'][1]}x{p['max'][2]}" for p in sidecar["plan"]["profiles"])
-            _ = sidecar["onnx"]["file"], sidecar["onnx"]["sha256"], sidecar["version"], sidecar["card"]["driver_names"]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            _ = Path(sidecar["onnx"]["file"]), sidecar["onnx"]["sha256"], sidecar["version"], sidecar["card"]["name"]
+            _ = list(sidecar["card"]["driver_names"]), sidecar["card"]["compute_capability"]
+            _ = Variant(sidecar["card"]["key"], sidecar.get("precision", DEFAULT_PRECISION))
+    except DAMAGED:
         return f"{sidecar_path.name} beside {built} is missing or damaged (`{command}` builds both again)"
     if hashlib.sha256(built.read_bytes()).hexdigest() != digest:
         return f"{built} is not the file its sidecar describes (`{command}` builds it again)"
@@ -199,7 +261,7 @@ def _problem(built: Path, sidecar_path: Path, config: Path, entry: str, command:
 
 def _stale(folder: Path, sidecar_path: Path, command: str) -> str:
     """Why an engine is older than the ONNX file it was built from, if that is still there."""
-    made_from = json.loads(sidecar_path.read_text(encoding="utf-8"))["onnx"]
+    made_from = read_json(sidecar_path)["onnx"]
     onnx = folder / Path(made_from["file"]).name
     if onnx.is_file() and hashlib.sha256(onnx.read_bytes()).hexdigest() != made_from["sha256"]:
         return f"built from an older {onnx.name} than the one that is there (`{command}` builds it again)"

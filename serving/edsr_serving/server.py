@@ -6,19 +6,20 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from http.client import HTTPException
 from pathlib import Path
+from threading import Event
 from typing import IO
 
-from . import repository
+from . import keys, repository, speed
+from .answers import check_shared_memory
+from .clients import HTTP_PORT, SERVED_MODELS
 from .cpu import PRECISIONS, inference_precision, processor_has_int8, usable_cpus
 from .errors import (
     AlreadyRunningError,
@@ -30,22 +31,26 @@ from .errors import (
 )
 from .gpu import card
 from .gpu.devices import devices
-from .installation import BACKENDS, STUB, find_installation
-from .log import reasons
+from .guard import Guard, drain
+from .heartbeat import VARIABLE
+from .installation import BACKENDS, Installation, find_installation
+from .log import reasons, rotate
 from .options import GPU_PRECISIONS, ServerOptions, command
+from .processes import backends_of, clean_up, is_tritonserver, wait_for
+from .watch import fetch, how_it_ended
 
 LOG_FILE = "triton.log"
-VIEW = "model_repository"
-POLL_S = 0.05
-STOP_TIMEOUT_S = 40.0  # Triton waits 30 s for requests in flight
-KILL_TIMEOUT_S = 5.0
+VIEW, BEATS = "model_repository", "heartbeats"
+STOP_TIMEOUT_S = 80.0
 
 
 @dataclass(frozen=True)
 class RunningServer:
     """A server that answers: its process, what it was started with, what it serves.
 
-    `stubs` is the number of its backend processes, one per model instance; `lock` keeps its run folder.
+    `stubs` is the number of its backend processes, one per model instance; `lock` keeps its run folder. A thread
+    watches over it: when a process of it dies, stops, or hangs, all of it is ended at once, so that nobody waits for an
+    answer that never comes, and `guard` says why.
     """
 
     process: subprocess.Popen[bytes]
@@ -55,6 +60,7 @@ class RunningServer:
     shm_prefix: str
     stubs: int
     lock: IO[bytes]
+    guard: Guard
 
     def __enter__(self) -> RunningServer:
         return self
@@ -62,18 +68,34 @@ class RunningServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def stop(self) -> None:
-        """Ask the process to end, end it if it does not, and see that nothing of it is left."""
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_TIMEOUT_S)
+    def stop(self, timeout_s: float | None = None, hurry: Event | None = None) -> int:
+        """Let the requests in work be answered, end the process, and see that nothing of it is left.
+
+        Returns how many requests were cut off because they took longer than `timeout_s` (None: the options'
+        `exit_timeout_s`), or because `hurry` was set.
+        """
+        self.guard.close()
+        given_s = self.options.exit_timeout_s if timeout_s is None else timeout_s
+        lost = drain(self.process, self.options, self.options.run_dir / BEATS, given_s, hurry or Event())
+        self.end()
+        return lost
+
+    def end(self) -> None:
+        """End the process and all that belongs to it at once."""
+        self.guard.close()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
         clean_up(self.process.pid, self.shm_prefix)
         self.process.wait()
         self.lock.close()
 
 
 def start(
-    options: ServerOptions, *, detached: bool = False, make_way: Callable[[Path], None] = lambda _: None
+    options: ServerOptions,
+    *,
+    detached: bool = False,
+    make_way: Callable[[Path], None] = lambda _: None,
+    again: bool = False,
 ) -> RunningServer:
     """Start a server and return once all its models are ready.
 
@@ -81,6 +103,7 @@ def start(
         options: where and what.
         detached: the process outlives this one; otherwise it ends when this one does, however this one ends.
         make_way: called with the run folder once it is claimed, before anything in it is touched.
+        again: in place of one that has just ended: its log goes on.
 
     Raises:
         InstallationError: a part of Triton is missing.
@@ -100,33 +123,66 @@ def start(
         options.run_dir.mkdir(parents=True, exist_ok=True)
         lock = _lock(options.run_dir)
         make_way(options.run_dir)
-        installation.lay_out(options.run_dir)
-        repository.lay_out_view(parameters, options.run_dir / VIEW)
+        if not options.gpu:
+            parameters = {model: told | _speed(model, told, options.run_dir) for model, told in parameters.items()}
         log = options.run_dir / LOG_FILE
-        shm_prefix = f"edsr-{os.getpid()}-{options.http_port}-"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command(installation.binary, options, Path(VIEW), Path(BACKENDS), shm_prefix),
-                # Paths relative to here: Triton starts the stub by a shell command in which a blank ends a path.
-                cwd=options.run_dir,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=installation.environment(options.run_dir),
-                start_new_session=True,  # Ctrl-C reaches us, and we stop the server in order
-                preexec_fn=None if detached else _end_with_parent(),
-            )
+        log_bytes = log.stat().st_size if again and log.exists() else 0
+        key = keys.new_key()
+        server = _launch(installation, options, models, parameters, lock, key, detached=detached, again=again)
     except OSError as error:
         reason = error.strerror or "not all files could be copied; is the disk full?"
         raise ServingError(f"Cannot prepare {options.run_dir}: {reason}. Choose another with --run-dir.") from None
-    names, stubs = tuple(model.name for model in models), sum(model.instances for model in models)
-    server = RunningServer(process, options, names, log, shm_prefix, stubs, lock)
     try:
-        _wait_until_ready(server)
+        _wait_until_ready(server, log_bytes)
+        keys.hide(server.process.pid, key)
     except BaseException:
-        server.stop()
+        server.end()
         raise
+    server.guard.begin()
     return server
+
+
+def _launch(
+    installation: Installation,
+    options: ServerOptions,
+    models: Sequence[repository.ServableModel],
+    parameters: Mapping[repository.ServableModel, Mapping[str, str]],
+    lock: IO[bytes],
+    key: str,
+    *,
+    detached: bool,
+    again: bool,
+) -> RunningServer:
+    """Lay out the run folder, and start the process in it."""
+    installation.lay_out(options.run_dir)
+    repository.lay_out_view(parameters, options.run_dir / VIEW)
+    beats = options.run_dir / BEATS
+    shutil.rmtree(beats, ignore_errors=True)
+    beats.mkdir()
+    log = options.run_dir / LOG_FILE
+    if not again:
+        rotate(log)
+    shm_prefix = f"edsr-{os.getpid()}-{options.http_port}-"
+    keys.publish(key, options, shm_prefix)
+    turns = {model.resource: model.instances for model in models if model.is_queued}
+    ours = {VARIABLE: str(beats.absolute()), HTTP_PORT: str(options.http_port), SERVED_MODELS: str(len(models))}
+    line = command(installation.binary, options, Path(VIEW), Path(BACKENDS), shm_prefix, turns, keys.restrictions(key))
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            line,
+            # Paths relative to here: Triton starts the stub by a shell command in which a blank ends a path.
+            cwd=options.run_dir,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=installation.environment(options.run_dir) | ours,
+            start_new_session=True,  # Ctrl-C reaches us, and we stop the server in order
+            preexec_fn=None if detached else _end_with_parent(),
+        )
+    stubs = sum(model.processes for model in models)
+    queues = {model.name: model.queue_size for model in models if model.queue_size}
+    guard = Guard(process, beats, options, log, shm_prefix, queues)
+    return RunningServer(process, options, tuple(model.name for model in models), log, shm_prefix, stubs, lock, guard)
 
 
 def stop(pid: int, shm_prefix: str) -> None:
@@ -137,64 +193,9 @@ def stop(pid: int, shm_prefix: str) -> None:
     clean_up(pid, shm_prefix)
 
 
-def clean_up(pid: int, shm_prefix: str) -> None:
-    """Kill what is left of a server's process group, and remove its shared memory.
-
-    A tritonserver that is stopped while it loads, or killed, leaves its Python stubs behind, and those ignore SIGTERM.
-    """
-
-    def nothing_left() -> bool:
-        members = _group(pid)
-        for member in members:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(member, signal.SIGKILL)
-        return not members
-
-    wait_for(nothing_left, KILL_TIMEOUT_S)  # again and again: one may just be starting, and none dies at once
-    for region in Path("/dev/shm").glob(f"{shm_prefix}*"):  # noqa: S108
-        region.unlink(missing_ok=True)
-
-
-def is_tritonserver(pid: int) -> bool:
-    """Whether a live process with this id is a tritonserver: ids are used again."""
-    process = Path("/proc") / str(pid)
-    try:
-        ended = (process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
-        return not ended and b"tritonserver" in (process / "cmdline").read_bytes().split(b"\0")[0]
-    except OSError:
-        return False
-
-
-def _group(leader: int) -> list[int]:
-    """Triton's processes in the group of a server, which need not live any more."""
-    members = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            group = int((process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[2])
-        except (OSError, ValueError, IndexError):  # it has just ended
-            continue
-        if group == leader and "triton" in _command_line(int(process.name)):
-            members.append(int(process.name))
-    return members
-
-
-def _command_line(pid: int) -> str:
-    """Of a live process; empty for one that has ended."""
-    try:
-        return (Path("/proc") / str(pid) / "cmdline").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def is_ready(options: ServerOptions) -> bool:
     """Whether the server answers, and every model it was given is loaded."""
-    # No proxies: this is our own server, whatever the environment says of the way out.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(f"http://{options.http_url}/v2/health/ready", timeout=5) as response:
-            return bool(response.status == 200)
-    except (OSError, HTTPException):
-        return False
+    return fetch(f"http://{options.http_url}/v2/health/ready", timeout_s=5) is not None
 
 
 def backends_alive(pid: int, stubs: int) -> bool:
@@ -202,7 +203,7 @@ def backends_alive(pid: int, stubs: int) -> bool:
 
     One that dies is never started again, and Triton goes on calling itself ready.
     """
-    return sum(STUB in _command_line(member) for member in _group(pid)) >= stubs
+    return is_tritonserver(pid) and len(backends_of(pid)) >= stubs
 
 
 def cpu_parameters(
@@ -220,6 +221,9 @@ def cpu_parameters(
         raise InstallationError("openvino is not installed in this environment. Run `make setup`.") from None
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     int8 = processor_has_int8()
+    smaller, warning = check_shared_memory(models)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
     parameters = {}
     for model in models:
         quality = None
@@ -231,10 +235,21 @@ def cpu_parameters(
                     raise
         parameters[model] = {
             "cpus": str(usable_cpus()),
+            "concurrency": str(model.instances),
             "inference_precision": inference_precision(precision, capabilities, int8, quality),
             "runtime": f"OpenVINO {openvino.__version__.split('-')[0]}",
+            **({"max_lr_pixels": str(smaller[model])} if model in smaller else {}),
         }
     return parameters
+
+
+def _speed(model: repository.ServableModel, told: Mapping[str, str], run_dir: Path) -> dict[str, str]:
+    """What follows from how fast this machine is with a model."""
+    precision = told["inference_precision"]
+    file = repository.INT8_FILE if precision == "int8" else repository.MODEL_FILE
+    threads = max(1, int(told["cpus"]) // model.instances)
+    found = speed.measured(model.folder / repository.VERSION / file, precision, threads, run_dir / speed.FILE)
+    return speed.parameters(model.parameters, found)
 
 
 def gpu_parameters(models: Sequence[repository.ServableModel]) -> dict[repository.ServableModel, dict[str, str]]:
@@ -293,25 +308,16 @@ def check_ports(options: ServerOptions) -> None:
                 ) from None
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Poll until `condition` holds; False if it did not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
-
-
-def _wait_until_ready(server: RunningServer) -> None:
+def _wait_until_ready(server: RunningServer, log_bytes: int) -> None:
+    """Raise StartupError if that does not come; its reasons are in the log after so many bytes."""
     timeout_s = server.options.ready_timeout_s
     wait_for(lambda: server.process.poll() is not None or is_ready(server.options), timeout_s)
     if server.process.poll() is None and is_ready(server.options):
         return
-    text = server.log.read_text(encoding="utf-8", errors="replace")
+    text = server.log.read_bytes()[log_bytes:].decode("utf-8", "replace")
     what = f"was not ready after {timeout_s:g} s"
     if server.process.poll() is not None:
-        what = f"stopped with exit code {server.process.returncode}"
+        what = how_it_ended(server.process.returncode)
     why = reasons(text) or "its log gives no reason."
     raise StartupError(f"tritonserver {what}: {why} The whole log: {server.log.absolute()}")
 
@@ -331,7 +337,10 @@ def _lock(run_dir: Path) -> IO[bytes]:
 
 
 def _end_with_parent() -> Callable[[], None]:
-    """For the child: ask the kernel to terminate it when its parent ends. Prepared before the fork."""
+    """For the child: ask the kernel to kill it when its parent ends. Prepared before the fork.
+
+    Not to terminate it: one that is stopped would not hear that, and one with a stopped backend would wait for it.
+    """
     pr_set_pdeathsig = 1
     libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
+    return lambda: libc.prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -26,10 +26,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.unit.metadata_files import camera_block, extended, iptc, jpeg_with, packet, png_with, raw_profile, resource
 from tests.unit.picture_files import XMP, encoded, encoded_deep, exif, photo, profile
 
 SECONDS = float(os.environ.get("EDSR_FUZZ_SECONDS", 0))
-TESTS = 6
+TESTS = 10
 ROUND = settings(
     max_examples=150 if SECONDS else 60,
     deadline=None,
@@ -53,7 +54,12 @@ def seeds() -> list[bytes]:
     frames = [Image.fromarray(np.full((6, 8, 3), level, np.uint8)) for level in (0, 80, 250)]
     animated = {"save_all": True, "append_images": frames[1:], "duration": 50}
     deep = picture.astype(np.uint16) * 257
+    main, rest = extended('GCamera:MotionPhoto="1" tiff:Orientation="6"', "data" * 20)
+    resources = resource(0x0404, iptc((5, b"Title"), (202, b"preview"))) + resource(0x03ED, bytes(16))
     return [
+        jpeg_with(camera_block("<", 6), main, rest, resources),
+        jpeg_with(camera_block(">", 8), packet("", "<tiff:Orientation>3</tiff:Orientation>")),
+        png_with(raw_profile("exif", camera_block(">", 6)), raw_profile("iptc", resources, packed=False)),
         encoded(picture, "PNG", **everything),
         encoded(picture, "JPEG", xmp=XMP, **everything),
         encoded(picture, "JPEG", progressive=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,15 +13,22 @@ from commands import Run
 from edsr_conversion import Edsr, convert, graph_def, read_graph
 from edsr_conversion.catalogue import Model
 from edsr_conversion.repository import render, write
-from edsr_serving import RunningServer, ServerOptions, free_ports, start
+from edsr_serving import RunningServer, ServerOptions, free_ports, speed, start
+from edsr_serving.cpu import usable_cpus
 
 
 @pytest.fixture(scope="session")
 def embedded_server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The embedded model, served in float32 so that answers can be compared with TensorFlow's."""
+    """The embedded model, served in float32 so that answers can be compared with TensorFlow's.
+
+    It takes this machine for fast, so that no picture is tiled but where a test wants it.
+    """
+    run_dir = tmp_path_factory.mktemp("run")
+    model = root / "model_repository" / "edsr_baseline_x3" / "1" / "model.onnx"
+    (run_dir / speed.FILE).write_text(json.dumps({speed.key(model, "f32", usable_cpus()): 1e9}))
     options = ServerOptions(
         repository=root / "model_repository",
-        run_dir=tmp_path_factory.mktemp("run"),
+        run_dir=run_dir,
         models=("edsr_baseline_x3",),
         precision="f32",
     )

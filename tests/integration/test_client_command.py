@@ -21,6 +21,18 @@ from commands import Run, assert_one_line_error
 from edsr_serving import RunningServer, free_ports
 from PIL import Image
 
+from tests.unit.metadata_files import (
+    NOTE_TEXT,
+    camera_block,
+    iptc,
+    jpeg_with,
+    note_text,
+    packet,
+    png_with,
+    raw_profile,
+    resource,
+)
+
 EDSR = [sys.executable, "-m", "edsr_client"]
 
 
@@ -64,6 +76,32 @@ def test_a_large_picture_is_tiled_and_described_as_json(
     assert (told["retries"], told["notes"], told["servers"]) == (0, [], [url])
     quiet = run("edsr_client", "upscale", "a.png", "o.tif", "-q", "--url", url)
     assert (quiet.stdout, quiet.stderr, quiet.returncode) == ("", "", 0)
+
+
+def test_metadata_is_kept_and_what_is_lost_is_said_once(
+    run: Run, embedded_server: RunningServer, tmp_path: Path
+) -> None:
+    (tmp_path / "turned.png").write_bytes(png_with(raw_profile("exif", camera_block(">", 6))))
+    (tmp_path / "in").mkdir()
+    xmp = packet('dc:format="a" GCamera:MotionPhoto="1" GCamera:MicroVideo="1"')
+    (tmp_path / "in" / "moving.jpg").write_bytes(jpeg_with(xmp=xmp, resources=resource(0x0404, iptc((5, b"Title")))))
+    url = ("--url", embedded_server.options.http_url)
+    done = run("edsr_client", "upscale", "turned.png", "turned.jpg", "--json", *url)
+    told = json.loads(done.stdout)
+    assert (told["width"], told["height"], told["notes"]) == (72, 108, [])
+    with Image.open(tmp_path / "turned.jpg") as image:
+        assert (image.getexif()[271], image.getexif()[274]) == ("Camera", 1)
+        assert note_text(image.info["exif"]) == NOTE_TEXT
+    lost = [
+        "the video of the motion photo was dropped, and the flags that point to it",
+        "WEBP cannot hold IPTC: dropped",
+    ]
+    done = run("edsr_client", "upscale", "in/moving.jpg", "moving.webp", *url)
+    assert done.stderr.splitlines() == [f"note: {note}" for note in lost]
+    done = run("edsr_client", "batch", "in", "out", "--format", "webp", *url)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (tmp_path / "out" / "edsr-manifest.jsonl").read_text().splitlines()]
+    assert [record["notes"] for record in records if "notes" in record] == [lost]
 
 
 def test_it_is_a_part_of_a_pipe(embedded_server: RunningServer, tmp_path: Path) -> None:
@@ -136,7 +174,7 @@ def test_an_interruption_leaves_nothing(
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code
-    assert stderr.splitlines()[-1] == "interrupted; nothing was left half written"
+    assert stderr.splitlines()[-1] == "interrupted; no result was left half written"
     assert "Traceback" not in stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
@@ -170,8 +208,9 @@ def test_doctor_examines_a_well_server(run: Run, embedded_server: RunningServer,
         "ok   server: triton 2.51.0",
         "ok   model: edsr_baseline_x3 x3, f32",
         "float32",
-        "128x128 in",
-        "queue",
+        "one pixel is answered in",
+        " megapixels in about",
+        "by Triton's statistics: inference",
     ):
         assert words in told.stdout, told.stdout
     assert "ok   shared memory: can be used" in told.stdout
@@ -210,7 +249,7 @@ def test_errors_are_one_line_and_leave_nothing(run: Run, embedded_server: Runnin
         (("text.png", "o.png", *here), 3, "not a picture of a known format"),
         (("empty.png", "o.png", *here), 3, "is empty"),
         (("cut.png", "o.png", *here), 3, "damaged or truncated"),
-        ((".", "o.png", *here), 3, "directory"),
+        ((".", "o.png", *here), 3, "edsr batch . OUT"),
         (("a.png", "o.xyz", *here), 4, "unknown extension"),
         (("a.png", "no/o.png", *here), 4, "there is no folder"),
         (("a.png", "./a.png", *here), 4, "the input itself"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edsr_client import AsyncUpscaler, ServerUnreachableError, Upscaler
+from edsr_client.border import BORDERS, MARGIN_PX, Border
 from edsr_serving import RunningServer, ServerOptions, free_ports, start
 from numpy.typing import NDArray
 from PIL import Image
@@ -31,17 +32,30 @@ def noise(*size: int) -> NDArray[np.uint8]:
     return np.random.default_rng(size).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
+@pytest.mark.parametrize("border", BORDERS)
 @pytest.mark.parametrize("size", SIZES)
 def test_with_the_exact_halo_tiles_give_what_the_whole_picture_gives_bit_for_bit(
-    embedded_server: RunningServer, size: tuple[int, int]
+    embedded_server: RunningServer, size: tuple[int, int], border: Border
 ) -> None:
+    image = noise(*size)
     with Upscaler(embedded_server.options.http_url) as upscaler:
         assert upscaler.model_info().inference_precision == "f32"
-        whole = upscaler.upscale(noise(*size))
+        whole = upscaler.upscale(image, border=border)
         tiles: list[int] = []
-        tiled = upscaler.upscale(noise(*size), tile=96, halo="exact", progress=lambda _, n: tiles.append(n))
+        tiled = upscaler.upscale(image, tile=96, halo="exact", border=border, progress=lambda _, n: tiles.append(n))
     np.testing.assert_array_equal(tiled, whole)
     assert (tiles[0] > 1) == (max(size) > 96)
+
+
+def test_the_mirror_image_beyond_a_picture_is_that_of_the_whole(embedded_server: RunningServer) -> None:
+    """As if a picture were sent that has it already."""
+    image = noise(70, 80)
+    margin = (MARGIN_PX, MARGIN_PX)
+    with Upscaler(embedded_server.options.http_url) as upscaler:
+        padded = upscaler.upscale(np.pad(image, (margin, margin, (0, 0)), "symmetric"), border="zero")
+        result = upscaler.upscale(image, border="symmetric")
+    cut = slice(3 * MARGIN_PX, -3 * MARGIN_PX)
+    np.testing.assert_array_equal(result, padded[cut, cut])
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +75,7 @@ def test_in_the_served_precision_tiles_differ_by_one_level_at_most(second_server
     """The exact halo, and the default one, on a photograph."""
     picture = photograph(root)[:300, :400]
     with Upscaler(second_server.options.http_url) as upscaler:
-        whole = upscaler.upscale(picture).astype(int)
+        whole = upscaler.upscale(picture, tile=(300, 400)).astype(int)
         for halo in ("exact", None):
             tiled = upscaler.upscale(picture, tile=128, halo=halo)
             assert np.abs(whole - tiled).max() <= (1 if upscaler.model_info().inference_precision == "f32" else 2)

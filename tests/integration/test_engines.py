@@ -505,7 +505,7 @@ def make(project: Path, root: Path) -> Callable[..., subprocess.CompletedProcess
     """Run `make` with the Makefile in the project: make("engines", "GPU=t4")."""
 
     def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        installed = ("-f", root / "Makefile", f"--old-file={sys.prefix}/.installed", f"VENV={sys.prefix}")
+        installed = ("-f", root / "Makefile", "--old-file=setup", f"VENV={sys.prefix}")
         return subprocess.run(
             ["make", *installed, *arguments],
             cwd=project,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -32,9 +33,12 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
-def test_bands_are_bit_for_bit_what_one_request_gives(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("border", ["zero", "symmetric"])
+def test_bands_are_bit_for_bit_what_one_request_gives(
+    run: Run, embedded_server: RunningServer, tmp_path: Path, border: str
+) -> None:
     noise(tmp_path / "a.tif", 200, 150)
-    url = ("--url", embedded_server.options.http_url)
+    url = ("--border", border, "--url", embedded_server.options.http_url)
     banded = run(
         "edsr_client", "upscale", "a.tif", "banded.tif", *BANDS[:2], "--tile", "120", *BANDS[4:], *url, "--json"
     )
@@ -68,6 +72,31 @@ def test_killed_in_the_middle_it_goes_on(run: Run, embedded_server: RunningServe
     assert json.loads(done.stdout)["tiles"] < json.loads(whole.stdout)["tiles"]
     np.testing.assert_array_equal(pixels(tmp_path / "out.tif"), pixels(tmp_path / "whole.tif"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "out.tif", "whole.tif"]
+
+
+def test_an_interruption_says_what_lies_where_and_restart_drops_it(
+    run: Run, embedded_server: RunningServer, tmp_path: Path
+) -> None:
+    noise(tmp_path / "a.png", 400, 150)
+    command = [sys.executable, "-m", "edsr_client", "upscale", "a.png", "out.tif", *BANDS[:4], "--url"]
+    folder = tmp_path / ".out.tif.edsr-bands"
+    with Gate(embedded_server.options.http_url, left=LET_THROUGH) as gate:
+        process = subprocess.Popen([*command, gate.url], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        while not list(folder.glob("*.band")) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert stderr.count("\n") == 2, stderr
+    kept, interrupted = stderr.splitlines()
+    assert re.match(r"note: \d+ of \d+ bands of out\.tif \(\d+ MB\) are kept in .*\.out\.tif\.edsr-bands\. ", kept)
+    assert "The same command goes on with them; with --restart it begins anew" in kept
+    assert "removing the folder frees the disk" in kept
+    assert interrupted == "interrupted; no result was left half written"
+    url = embedded_server.options.http_url
+    anew = run("edsr_client", "upscale", "a.png", "out.tif", *BANDS[:4], "--restart", "--url", url)
+    assert anew.returncode == 0, anew.stderr
+    assert "went on with" not in anew.stderr
+    assert not folder.exists()
 
 
 def test_errors_are_one_line(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:

@@ -19,14 +19,15 @@ from edsr_conversion.catalogue import Model
 from edsr_conversion.derive import derive
 from edsr_conversion.gpu.cards import load_cards
 from edsr_conversion.gpu.engine import build_engine
-from edsr_conversion.gpu.flavours import RTX, TENSORRT, supports_rtx, variant, version
+from edsr_conversion.gpu.flavours import RTX, TENSORRT, supports_rtx, version
 from edsr_conversion.gpu.planner import make_plan
 from edsr_conversion.repository import gpu_config, network_size
 from edsr_serving import ServerOptions, free_ports, start
 from edsr_serving.gpu.devices import devices
 from edsr_serving.installation import find_installation
+from edsr_serving.processes import clean_up, wait_for
 from edsr_serving.repository import PARAMETER
-from edsr_serving.server import clean_up, wait_for
+from edsr_serving.variants import Variant
 from tritonclient.utils import InferenceServerException
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +48,7 @@ class TritonPythonModel:
 
 # Card and flavour of every committed GPU configuration, by its name.
 NAMES = {
-    variant(card.key, flavour): (card.key, flavour)
+    Variant(card.key, flavour=flavour).name: (card.key, flavour)
     for card in load_cards(ROOT, local=False).values()
     for flavour in BACKENDS
     if flavour == TENSORRT or supports_rtx(card)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from edsr_conversion.pictures import CALIBRATION, held_out_pairs, pictures
 from edsr_conversion.repository import network_size
 from edsr_conversion.runtimes import openvino_runner
 from edsr_conversion.serving_graph import body_model, serving_model
+from edsr_serving import InstallationError, NothingToServeError, ServerOptions, free_ports, start
+from edsr_serving.cli import main as server_main
+from edsr_serving.gpu.devices import devices
+from edsr_serving.repository import choose, find_models
 from onnx import ModelProto, numpy_helper
 
 MODEL = "edsr_baseline_x3"
@@ -164,6 +169,7 @@ def test_an_engine_and_its_configuration_bear_the_precision_in_their_names(folde
     for name in ("gpus.toml", "models/models.toml"):
         shutil.copy2(root / name, project / name)
     shutil.copytree(folder.parent, project / "model_repository" / MODEL)
+    shutil.copy2(root / "model_repository" / MODEL / "config.pbtxt", project / "model_repository" / MODEL)
     arguments = ["--root", str(project), "engines", "--gpu", "t4", "--model", MODEL, "--precision", "int8"]
     assert main(arguments) == 0
     made = project / "model_repository" / MODEL
@@ -171,3 +177,13 @@ def test_an_engine_and_its_configuration_bear_the_precision_in_their_names(folde
     said = json.loads((made / "1" / "t4-int8-rtx.json").read_text("utf-8"))
     assert said["plan"]["precision"] == "int8"
     assert 'default_model_filename: "t4-int8-rtx.plan"' in (made / "configs" / "t4-int8-rtx.pbtxt").read_text("utf-8")
+    # Whoever built it can serve it: the name is read as it was written, up to the card that this machine lacks.
+    asked = ServerOptions(project / "model_repository", gpu="t4", precision="int8", models=(MODEL,))
+    (model,) = choose(find_models(asked.repository, asked.variant), asked.models)
+    assert (model.problem, model.config.name) == ("", "t4-int8-rtx.pbtxt")
+    if not devices():
+        with pytest.raises(InstallationError, match="no NVIDIA GPU"):
+            start(asked.with_ports(*free_ports(3)))
+        assert server_main(["run", "--repository", str(asked.repository), "--gpu", "t4", "--precision", "int8"]) == 4
+    with pytest.raises(NothingToServeError, match="make engines GPU=t4 PRECISION=fp32 FLAVOUR=tensorrt-rtx"):
+        start(replace(asked, precision="f32").with_ports(*free_ports(3)))

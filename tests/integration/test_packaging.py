@@ -57,7 +57,7 @@ def test_the_root_wheel_carries_its_data(wheels: dict[str, list[str]]) -> None:
 
 def test_the_client_stays_thin() -> None:
     needs = {line.split(";")[0].split(">")[0].strip() for line in requires("edsr-client") or [] if "extra" not in line}
-    assert needs == {"numpy", "opencv-python-headless", "pillow", "shtab", "tqdm", "tritonclient[http]"}
+    assert needs == {"numpy", "opencv-python-headless", "pillow", "shtab", "tomli", "tqdm", "tritonclient[http]"}
 
 
 def test_importing_the_client_imports_nothing_of_the_rest_and_nothing_heavy() -> None:
@@ -94,19 +94,20 @@ METHODS = {
     "upscale_many": "(self, images: 'Iterable[Array]', *, tile: 'int | Shape | None' = None, "
     "halo: 'Halo | None' = None, in_flight: 'int | None' = None, return_errors: 'bool' = False)",
     "upscale_video": "(self, src: 'str | Path', dst: 'str | Path | None' = None, *, "
-    "options: 'VideoOptions | None' = None, progress: 'VideoProgress | None' = None, overwrite: 'bool' = False)",
+    "options: 'VideoOptions | None' = None, progress: 'VideoProgress | None' = None, overwrite: 'bool' = False, "
+    "restart: 'bool' = False)",
     "close": "(self)",
 }
 
 
 def test_the_public_surfaces_are_what_we_promise() -> None:
     assert edsr_client.__all__ == [
-        *("AccessDeniedError", "AsyncUpscaler", "BadImageError", "BadVideoError", "EdsrError", "FileResult"),
-        *("Finishing", "ImageTooLargeError", "IncompleteVideoError", "MissingExtraError", "MockTransport"),
-        *("ModelContractError", "ModelInfo", "ModelNotFoundError", "NotTritonError", "OutputBusyError"),
-        *("OutputError", "OutputExistsError", "Picture", "RequestRefusedError", "ServerBusyError"),
-        *("ServerError", "ServerNotReadyError", "ServerTimeoutError", "ServerUnreachableError", "Transport"),
-        "Upscaler",
+        *("AccessDeniedError", "AsyncUpscaler", "BackendLostError", "BadImageError", "BadVideoError"),
+        *("DecoderDiedError", "EdsrError", "FileResult", "Finishing", "ImageTooLargeError", "IncompleteVideoError"),
+        *("MissingExtraError", "MockTransport", "ModelContractError", "ModelInfo", "ModelNotFoundError"),
+        *("NotTritonError", "OutputBusyError", "OutputError", "OutputExistsError", "Picture", "RequestRefusedError"),
+        *("ServerBusyError", "ServerError", "ServerNotReadyError", "ServerTimeoutError", "ServerUnreachableError"),
+        *("SettingsError", "Transport", "Upscaler"),
     ]
     assert {
         name: str(inspect.signature(getattr(edsr_client.Upscaler, name))).partition(" -> ")[0] for name in METHODS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
 import shutil
 import signal
 import socket
@@ -33,8 +33,8 @@ from edsr_serving import (
     installation,
     start,
 )
-from edsr_serving.background import State, read
-from edsr_serving.server import is_tritonserver, stop, wait_for
+from edsr_serving.background import stop
+from edsr_serving.processes import is_tritonserver, wait_for
 
 Build = Callable[..., Path]
 
@@ -77,42 +77,19 @@ def test_a_server_in_the_background_is_started_seen_and_stopped(run: Run, backgr
     assert_one_line_error(run("edsr_serving", "stop", *places(background)), 3, "No server runs")
 
 
-def test_a_server_that_was_killed_is_not_taken_for_running(run: Run, background: ServerOptions) -> None:
-    pid = json.loads(run("edsr_serving", "status", "--json", *places(background)).stdout)["pid"]
-    os.kill(pid, signal.SIGKILL)
-    assert wait_for(lambda: not is_tritonserver(pid), 10)
-    assert "no server" in run("edsr_serving", "status", *places(background)).stdout
-    assert run("edsr_serving", "start", *flags(background)).returncode == 0
-    assert run("edsr_serving", "stop", *places(background)).returncode == 0
-    assert processes_in(background.run_dir) == []
-
-
-def test_a_backend_that_died_is_seen(run: Run, background: ServerOptions) -> None:
-    """Triton itself goes on saying that it is ready."""
-    (stub,) = [line for line in processes_in(background.run_dir) if "stub" in line and "tritonserver " not in line][:1]
-    pids = [int(p.name) for p in Path("/proc").glob("[0-9]*") if command_line(p) == stub]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    status = run("edsr_serving", "status", "--json", *places(background))
+def test_status_lists_the_servers_of_other_run_folders(
+    run: Run, background: ServerOptions, options: ServerOptions, tmp_path: Path
+) -> None:
+    elsewhere = ("--run-dir", tmp_path / "elsewhere", "--repository", options.repository)
+    status = run("edsr_serving", "status", *elsewhere)
     assert status.returncode == 3
-    assert json.loads(status.stdout)["ready"] is False
-
-
-def test_the_foreground_server_ends_when_a_backend_died(options: ServerOptions) -> None:
-    command = [sys.executable, "-m", "edsr_serving", "run", *map(str, flags(options))]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    while "ready:" not in process.stdout.readline():
-        pass
-    run_dir = options.run_dir / f"foreground-{options.http_port}"
-    (stub,) = [line for line in processes_in(run_dir) if "_stub " in line]
-    for path in Path("/proc").glob("[0-9]*"):
-        if command_line(path) == stub:
-            os.kill(int(path.name), signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 7
-    assert "ended by itself" in errors
-    assert processes_in(run_dir) == []
+    assert f"HTTP port {background.http_port}, run folder {background.run_dir}" in status.stdout
+    others = json.loads(run("edsr_serving", "status", "--json", *elsewhere).stdout)["others"]
+    assert {"run_dir": str(background.run_dir), "http_port": background.http_port} in [
+        {key: other[key] for key in ("run_dir", "http_port")} for other in others
+    ]
+    mine = json.loads(run("edsr_serving", "status", "--json", *places(background)).stdout)
+    assert str(background.run_dir) not in [other["run_dir"] for other in mine["others"]]
 
 
 def test_a_proxy_in_the_environment_does_not_matter(options: ServerOptions, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +137,7 @@ def test_the_server_ends_with_the_process_that_started_it(options: ServerOptions
     process.kill()
     process.communicate()
     assert wait_for(lambda: not listening(options.http_port), 40)
+    assert wait_for(lambda: not processes_in(options.run_dir / f"foreground-{options.http_port}"), 40)
 
 
 def command_line(process: Path) -> str:
@@ -216,6 +194,18 @@ def test_metrics_count_the_requests(background: ServerOptions) -> None:
 def metrics(options: ServerOptions) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{options.metrics_port}/metrics") as response:
         return str(response.read().decode())
+
+
+def test_the_last_logs_are_kept_and_their_lines_have_a_time(options: ServerOptions) -> None:
+    for _ in range(2):
+        with start(options), Upscaler(options.http_url, model="tiny") as upscaler:
+            upscaler.upscale(np.zeros((3, 4, 3), np.uint8))
+    logs = [options.run_dir / name for name in ("triton.log", "triton.log.1")]
+    for log in logs:
+        lines = [line for line in log.read_text("utf-8").splitlines() if "1x3x4x3" in line or "OpenVINO" in line]
+        assert len(lines) >= 3
+        assert all(re.match(r"[IW]\d{4} \d\d:\d\d:\d\d\.\d{6} ", line) for line in lines), lines
+    assert not (options.run_dir / "triton.log.2").exists()
 
 
 def test_a_port_in_use_is_named_and_another_can_be_chosen(run: Run, options: ServerOptions) -> None:
@@ -276,7 +266,7 @@ def test_a_server_that_is_not_ready_in_time_is_stopped(options: ServerOptions) -
     assert processes_in(options.run_dir) == []
 
 
-@pytest.mark.parametrize("after_s", [0.3, 1.0, 1.7])
+@pytest.mark.parametrize("after_s", [0.7, 1.2, 1.9])
 def test_an_interrupt_while_it_loads_leaves_no_process(options: ServerOptions, after_s: float) -> None:
     command = [sys.executable, "-m", "edsr_serving", "start", *map(str, flags(options))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -285,15 +275,9 @@ def test_an_interrupt_while_it_loads_leaves_no_process(options: ServerOptions, a
     _, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors
     if process.returncode:  # otherwise it was ready sooner, and goes on in the background as it should
-        assert processes_in(options.run_dir) == []
+        assert wait_for(lambda: processes_in(options.run_dir) == [], 40)
     else:
-        stop(background_state(options).pid, background_state(options).shm_prefix)
-
-
-def background_state(options: ServerOptions) -> State:
-    state = read(options.run_dir)
-    assert state is not None
-    return state
+        stop(options.run_dir)
 
 
 def test_a_run_folder_belongs_to_one_server(run: Run, options: ServerOptions) -> None:

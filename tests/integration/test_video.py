@@ -421,6 +421,28 @@ def test_hdr_is_refused_and_ten_bits_are_said(mock: tuple[Upscaler, MockTranspor
     assert "more than 8 bits" in result.notes[0]
 
 
+@pytest.mark.parametrize("source", ["in.webm", "in.mkv"])
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_transparency_beside_the_picture_is_dropped_and_said(
+    mock: tuple[Upscaler, MockTransport], tmp_path: Path, source: str, codec: str
+) -> None:
+    """The decoders of FFmpeg leave the alpha of WebM alone, and tell nothing of it."""
+    with av.open(str(tmp_path / source), "w") as out:
+        stream: Any = out.add_stream(codec, rate=25, options={"auto-alt-ref": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
+        for index in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 4), 40 * index + 20, np.uint8), format="rgba")
+            out.mux(stream.encode(frame.reformat(format="yuva420p")))
+        out.mux(stream.encode())
+    with av.open(str(tmp_path / source)) as before:
+        assert "alpha_mode" in {key.lower() for key in before.streams.video[0].metadata}
+    for target in ("out.webm", "out.mkv", "out.mp4"):
+        result = mock[0].upscale_video(tmp_path / source, tmp_path / target)
+        assert "the video has transparency, which is dropped" in result.notes
+        with av.open(str(tmp_path / target)) as after:
+            assert not [key for key in after.streams.video[0].metadata if key.lower() == "alpha_mode"]
+
+
 def test_interlaced_video_is_said(mock: tuple[Upscaler, MockTransport], tmp_path: Path) -> None:
     options = {"x264-params": "interlaced=1", "flags": "+ildct"}
     source = make_video(tmp_path / "in.mkv", 4, moving(64, 64), options=options)
@@ -473,8 +495,11 @@ def test_an_interruption_keeps_what_is_done(embedded_server: RunningServer, tmp_
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     kept, interrupted = stderr.splitlines()
-    assert re.fullmatch(r"note: \d+ frames are kept in \S+: the same command goes on after them", kept)
-    assert interrupted == "interrupted; nothing was left half written"
+    what = (
+        r"note: \d+ frames \(\d+\.\d MB\) are kept in \S+\. The same command goes on .*--restart.*removing the folder.*"
+    )
+    assert re.fullmatch(what, kept)
+    assert interrupted == "interrupted; no result was left half written"
     assert left(tmp_path) == {"in.mp4", ".o.mp4.edsr-video"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ MAKEFILE = (Path(__file__).resolve().parents[2] / "Makefile").read_text("utf-8")
 @pytest.mark.parametrize("option", VARIABLES)
 def test_every_variable_is_one_of_the_makefile(option: str) -> None:
     variable = VARIABLES[option]
-    assert f"$({variable})" in MAKEFILE
+    assert re.search(rf"\$\$\{{?{variable}\b|\(call each,{variable},", MAKEFILE)
     assert option in MAKEFILE or variable == "OPTIONS"
 
 

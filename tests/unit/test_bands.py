@@ -25,10 +25,11 @@ from edsr_client import (
     OutputError,
     Upscaler,
 )
-from edsr_client.bands import plan
+from edsr_client.bands import plan, run
 from edsr_client.bands.plan import bands_for, wanted
 from edsr_client.bands.source import Rows, header_of
 from edsr_client.bands.store import Store
+from edsr_client.border import MARGIN_PX
 from edsr_client.errors import OutputBusyError
 from edsr_client.pictures.decode import Picture, decode
 from edsr_client.pictures.encode import encode
@@ -74,6 +75,7 @@ def write(path: Path, image: NDArray[Any], **metadata: Any) -> Path:
 @pytest.fixture(autouse=True)
 def low_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "BAND_BYTES", WIDTH * 9 * 3 * 60)
+    monkeypatch.setattr(run, "USUAL_TILE_PX", 1)
 
 
 def upscale(source: Path, target: Path, transport: MockTransport | None = None, **options: Any) -> FileResult:
@@ -201,7 +203,7 @@ def test_what_cannot_be_kept_is_refused_with_what_to_do(tmp_path: Path) -> None:
     write(tmp_path / "alpha.png", pixels(4))
     for name, target, words in (
         ("pages.tif", "out.tif", "2 pages. Name one"),
-        ("cmyk.tif", "out.tif", "is CMYK; grey and RGB"),
+        ("cmyk.tif", "out.tif", "an 8-bit CMYK TIFF, which does not go in bands"),
         ("plain.png", "out.webp", "does not go in bands"),
         ("alpha.png", "out.jpg", "transparency"),
     ):
@@ -301,6 +303,15 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path, monkeypatch: pyte
     assert max(peaks) < 60e6
 
 
+def test_bands_do_not_follow_the_tile_of_a_server_that_has_measured_itself_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "USUAL_TILE_PX", 1024)
+    assert run._tile_rows(None, (288, 288)) == run._tile_rows(None, (544, 544)) == run._tile_rows(None, None)
+    assert run._tile_rows(None, (1440, 1080)) == 1440
+    assert run._tile_rows(96, (544, 544)) == run._tile_rows((96, 200), (544, 544)) == 96
+
+
 @given(st.integers(1, 3000), st.integers(1, 5000), st.integers(1, 4), st.integers(0, 80), st.integers(1, 2048))
 def test_bands_cover_the_picture_once(height: int, row_bytes: int, scale: int, halo_px: int, tile_rows: int) -> None:
     bands = list(bands_for(height, row_bytes, scale, halo_px, tile_rows))
@@ -308,7 +319,7 @@ def test_bands_cover_the_picture_once(height: int, row_bytes: int, scale: int, h
     assert bands[-1].keep_bottom == bands[-1].bottom == height
     for one, two in pairwise(bands):
         assert one.keep_bottom == two.keep_top
-        assert two.top == max(0, two.keep_top - halo_px)
+        assert two.top == max(0, min(two.keep_top - halo_px, two.bottom - MARGIN_PX))
         assert one.bottom == min(height, one.keep_bottom + halo_px)
 
 

@@ -84,6 +84,24 @@ def test_a_tree_is_mirrored_and_the_results_are_not_looked_at(tmp_path: Path) ->
     assert list(found([root], out, recursive=True)) == ["a.png", "b.png", "1901/c.png", "1901/deep/d.png"]
 
 
+def test_a_pictures_own_result_is_passed_over_unless_it_is_asked_for(tmp_path: Path) -> None:
+    """Rule: the name of another picture of the folder, and what `edsr upscale` adds to it."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    own = ["a_x3.png", "a_x3_x3.png", "A_X2.5.webp", "a_4096px.jpg"]
+    others = ["a.jpg", "b_x3.png", "x3.png", "a_x.png", "photo_x3y.png"]
+    for name in (*own, *others):
+        picture(folder / name)
+    assert {Path(name).name for name in found([folder], out).values()} == set(others)
+    assert {Path(name).name for name in found([folder], out, own_results=True).values()} == {*own, *others}
+    by_pattern = found([folder / "*"], out)
+    assert {Path(name).name for name in by_pattern.values()} == set(others)
+    assert set(found([folder / "a_x3.png"], out)) == {"a_x3.png"}, "one that is named is taken"
+    summary, _, _ = upscale_all([folder], out)
+    assert (summary.made, summary.own_results) == (len(others), len(own))
+    summary, _, _ = upscale_all([folder], tmp_path / "all", own_results=True)
+    assert (summary.made, summary.own_results) == (len(others) + len(own), 0)
+
+
 def test_pictures_that_differ_in_extension_alone_do_not_meet(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.tif", "A.webp", "b.jpg"):
         picture(tmp_path / "in" / name)
@@ -437,7 +455,8 @@ def test_a_full_disk_ends_the_run_with_nothing_half_written(tmp_path: Path, monk
     real, written = os.fsync, iter(range(2))
 
     def full(descriptor: int) -> None:
-        if next(written, None) is None:
+        is_result = Path(f"/proc/self/fd/{descriptor}").readlink().name != MANIFEST
+        if is_result and next(written, None) is None:
             raise OSError(28, "No space left on device")
         real(descriptor)
 

@@ -138,7 +138,7 @@ def test_a_page_of_html_is_not_quoted_whole() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "no usable `scale`"),
+        ({}, "`scale` is missing"),
         ({"input": []}, "input is not stated, not image"),
         ({"output": [{"name": "y"}]}, "output is y, not upscaled"),
         ({"input": [{"name": "image", "data_type": "TYPE_FP32", "dims": [3, -1, -1]}]}, r"image is FP32 \[3, -1, -1\]"),
@@ -187,7 +187,7 @@ def test_the_output_may_stand_after_options() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["upscale"], ["upscale", "a", "b", "c"], ["upscale", "a", "--tile", "x"], ["upscale", "a", "--halo", "all"],
+    [[], ["upscale"], ["upscale", "a", "--tile", "x"], ["upscale", "a", "--halo", "all"],
      ["upscale", "a", "--halo", "-3"], ["upscale", "a", "--halo=9.5"], ["upscale", "a", "--tile", "0"],
      ["upscale", "a", "--tile", "9x-9"], ["upscale", "a", "--format", "psd"],
      ["nothing"], ["upscale", "a", "--nothing"]],

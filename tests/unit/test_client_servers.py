@@ -116,9 +116,10 @@ def test_tiles_are_spread_over_all_servers() -> None:
 
 
 def test_a_result_names_the_servers_that_had_a_part_in_it() -> None:
-    servers = [MockTransport(parameters=TILED, url=f"s{n}", delay_s=0.002) for n in range(2)]
-    servers.append(MockTransport(parameters=TILED | {"source_sha256": "other"}, url="left out"))
-    large, small = (encoded(IMAGE[:side], "PNG") for side in (None, 10))
+    tiled = TILED | {"tile": "64x64"}
+    servers = [MockTransport(parameters=tiled, url=f"s{n}", delay_s=0.002) for n in range(2)]
+    servers.append(MockTransport(parameters=tiled | {"source_sha256": "other"}, url="left out"))
+    large, small = (encoded(IMAGE[:side, :side], "PNG") for side in (None, 64))
     with Upscaler(transport=servers) as upscaler:
         assert upscaler.upscale_bytes(large)[1].servers == ["s0", "s1"]
         assert upscaler.upscale_bytes(small)[1].servers == ["s0"]

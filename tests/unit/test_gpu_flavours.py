@@ -8,7 +8,7 @@ import pytest
 from edsr_conversion.errors import CannotBuildHereError, CardError
 from edsr_conversion.gpu.builder import BuildOptions
 from edsr_conversion.gpu.cards import load_cards
-from edsr_conversion.gpu.flavours import RTX, TENSORRT, Toolbox, card_and_flavour, check_release, choose, load, variant
+from edsr_conversion.gpu.flavours import RTX, TENSORRT, Toolbox, check_release, choose, load
 from edsr_serving.gpu.devices import Device
 
 CARDS = load_cards(Path(__file__).resolve().parents[2])
@@ -60,15 +60,6 @@ def test_what_is_not_installed_is_said() -> None:
 def test_type_stubs_are_not_taken_for_tensorrt() -> None:
     module = load(TENSORRT)  # in this environment only its stubs may be installed
     assert module is None or hasattr(module, "Builder")
-
-
-def test_the_two_kinds_of_plan_never_share_a_name() -> None:
-    assert variant("a10g", TENSORRT) == "a10g"
-    assert variant("a10g", RTX) == "a10g-rtx"
-    assert variant("a10g", RTX, "fp32") == "a10g-fp32-rtx"
-    for flavour in (TENSORRT, RTX):
-        for precision in ("fp16", "fp32"):
-            assert card_and_flavour(variant("a100-40gb-1g.5gb", flavour, precision)) == ("a100-40gb-1g.5gb", flavour)
 
 
 def test_an_engine_of_another_version_than_the_containers_is_noticed() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ from edsr_conversion import ConversionError, load_models
 from edsr_conversion.catalogue import Model
 from edsr_conversion.cli import main
 from edsr_conversion.gpu.cards import load_cards
-from edsr_conversion.gpu.flavours import RTX, TENSORRT, supports_rtx, variant
+from edsr_conversion.gpu.flavours import RTX, TENSORRT, supports_rtx
 from edsr_conversion.gpu.planner import Plan, make_plan
 from edsr_conversion.repository import (
     cpu_config,
@@ -28,6 +27,8 @@ from edsr_conversion.repository import (
     stale,
     write,
 )
+from edsr_perf.sections import read_results
+from edsr_serving.variants import Variant
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
@@ -85,7 +86,7 @@ def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavou
     plan, model = planned(name, key), MODELS[name]
     config = parse(gpu_config(model, plan, flavour))
     assert config.name == name
-    assert config.default_model_filename == f"{variant(key, flavour)}.plan"
+    assert config.default_model_filename == f"{Variant(key, flavour=flavour).name}.plan"
     if flavour == TENSORRT:
         assert config.platform == "tensorrt_plan"
         assert said(config)["execution_context_allocation_strategy"] == "STATIC"
@@ -212,14 +213,13 @@ def test_a_card_nothing_fits_has_no_configuration(tmp_path: Path) -> None:
 
 def test_names_of_configurations_survive_a_command_line() -> None:
     for name, key, flavour in CASES:
-        assert re.fullmatch(r"[a-z0-9.-]+", variant(key, flavour)), (name, key)
+        assert re.fullmatch(r"[a-z0-9.-]+", Variant(key, flavour=flavour).name), (name, key)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_default_halo_is_the_measured_one_else_the_exact_one(name: str) -> None:
-    results = ROOT / "perf" / "results" / f"halo-{name}.json"
-    exact = 2 * MODELS[name].blocks + 3
-    expected = json.loads(results.read_text("utf-8"))["smallest_good_halo_px"] if results.is_file() else exact
+    found = [read["smallest_good_halo_px"] for read in read_results(ROOT, f"halo-{name}-*.json")]
+    expected = max(found, default=2 * MODELS[name].blocks + 3)
     assert said(parse(cpu_config(MODELS[name])))["default_halo_px"] == str(expected)
 
 

@@ -144,9 +144,9 @@ def test_pictures_are_not_exported() -> None:
     assert "image:8,9,3" in plain
     shared = arguments(LOAD, "m", "h:1", 3, Path("d"))
     assert shared[shared.index("--output-shared-memory-size") + 1] == str(192 * 192 * 3)
-    rate = arguments(Load("a", 8, 9, request_rate=2.5), "m", "h:1", 3, Path("d"))
-    assert "--warmup-request-count" not in (*plain, *rate)  # with which it may never end
-    assert rate[rate.index("--request-rate-range") + 1] == "2.5"
+    assert "--warmup-request-count" not in plain  # with which it may never end
+    keyed = arguments(LOAD, "m", "h:1", 3, Path("d"), {"edsr-key": "secret"})
+    assert keyed[keyed.index("-H") + 1] == "edsr-key:secret"
 
 
 def test_a_run_that_hangs_is_ended_and_started_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,16 +179,10 @@ def test_a_histogram_counts_everything() -> None:
     assert histogram([]) is None
 
 
-def test_what_the_backend_counted_is_taken_out_of_the_network() -> None:
-    windows = [Window(2, 1.0, {"p50": 9.0}, {"client": 1.0, "network": 8.0, "queue": 0.1, "compute": 0.2}, ())]
-    assert split_of(windows, {}) == windows[0].split
-    counted = {
-        "nv_inference_request_success": 4,
-        "edsr_queue_duration_us": 8_000.0,
-        "edsr_compute_duration_us": 20_000.0,
-    }
-    split = split_of(windows, counted)
-    assert split == pytest.approx({"client": 1.0, "network": 1.0, "queue": 2.1, "compute": 5.2})
+def test_the_split_is_the_median_of_the_windows() -> None:
+    splits = [{"client": 1.0, "network": n, "queue": 0.1, "compute": 0.2} for n in (8.0, 2.0, 3.0)]
+    windows = [Window(2, 1.0, {"p50": 9.0}, split, ()) for split in splits]
+    assert split_of(windows) == {"client": 1.0, "network": 3.0, "queue": 0.1, "compute": 0.2}
 
 
 METRICS = """# HELP nv_inference_request_success x
@@ -220,7 +214,9 @@ def results(factor: float = 1.0) -> dict[str, Any]:
             times = tuple(base * noise * step for step in (0.9, 1.0, 1.3))
             latency = {"mean": base, "p50": base * noise, "p90": base * 1.2, "p95": base * 1.3, "p99": base * 1.3}
             split = {"client": 0.1, "network": 0.2, "queue": 0.0, "compute": base}
-            windows.append(Window(3, 1000 / base, latency, split, times if load.shared_memory else ()))
+            windows.append(
+                Window(3, load.request_rate or 1000 / base, latency, split, times if load.shared_memory else ())
+            )
         entries.append(measurement(load, windows, {"nv_inference_request_success": 3.0}))
     packages = {"openvino": "1"}
     machine = {"processor": "a<b", "cores": 2, "system": "s", "python": "3", "packages": packages}

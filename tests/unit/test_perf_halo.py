@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from edsr_perf.halo import HaloError, measure, smallest_good
 from edsr_perf.halo_page import draw_seams, table, with_table
+from edsr_perf.sections import read_results
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,11 +50,11 @@ def test_work_is_that_of_the_area() -> None:
 
 def test_the_page_shows_the_figures_that_are_kept() -> None:
     page = (ROOT / "docs" / "tiling.md").read_text("utf-8")
-    results = json.loads((ROOT / "perf" / "results" / "halo-edsr_baseline_x3.json").read_text("utf-8"))
-    assert with_table(page, results) == page, "run `python -m edsr_perf halo --render-only`"
-    assert table(results).count("(default)") == 1
+    kept = read_results(ROOT, "halo-edsr_baseline_x3-*.json")
+    assert with_table(page, kept) == page, "run `python -m edsr_perf halo --render-only`"
+    assert all(table(results).count("(default)") == 1 for results in kept)
     with pytest.raises(ValueError, match="no place"):
-        with_table("# Nothing here", results)
+        with_table("# Nothing here", kept)
 
 
 def test_the_tiled_figures_stand_in_the_page() -> None:

@@ -44,16 +44,16 @@ def test_scaling_is_measured_with_tiles_and_rendered(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/performance.md").write_text(f"before\n{scaling.MARKER}\nold\n{END}\nafter\n")
     machine = {"processor": "P", "cores": 2, "date": "today", "revision": "r"}
-    facts = {"model": "m", "precision": "f32", "protocol": "http", "rounds": 2, "machine": machine}
-    scaling.render(tmp_path, {**facts, "points": measured})
+    facts: dict[str, Any] = {"model": "m", "precision": "f32", "protocol": "http", "rounds": 2, "machine": machine}
+    scaling.render(tmp_path, [{**facts, "points": measured}])
     page = (tmp_path / "docs/performance.md").read_text()
     assert "| 256x256 | 0.0655 | 8 |" in page
     assert "old" not in page
-    is_drawn((tmp_path / "docs/scaling.svg").read_bytes(), "several tiles", "megapixels (LR)")
+    is_drawn((tmp_path / "docs/scaling-m-p-no-avx2-2-cores.svg").read_bytes(), "several tiles", "megapixels (LR)")
 
 
 def test_the_page_shows_the_figures_that_are_kept(root: Path) -> None:
-    kept = json.loads((root / "perf/results/scaling-edsr_baseline_x3.json").read_text())
+    kept = json.loads((root / "perf/results/scaling-edsr_baseline_x3-intel-xeon-amx-2-cores.json").read_text())
     page = (root / "docs/performance.md").read_text()
     for point in kept["points"]:
         assert f"| {point['side_px']}x{point['side_px']} | " in page

@@ -124,7 +124,9 @@ def test_a_place_can_be_stripped(tmp_path: Path, bands: Bands) -> None:
 @pytest.mark.parametrize("bands", BANDS)
 def test_a_place_that_makes_no_sense_is_dropped_and_said(tmp_path: Path, bands: Bands) -> None:
     source = geotiff(tmp_path / "a.tif", pixels(), {SCALE: (3.0,), KEYS: keys(AREA)})
-    assert upscale(source, tmp_path / "out.tif", bands) == ["the EXIF data is broken and was dropped"]
+    assert upscale(source, tmp_path / "out.tif", bands) == [
+        "the geo-tags that count in pixels are broken and were dropped"
+    ]
     assert SCALE not in tags_of(tmp_path / "out.tif")
 
 

@@ -160,7 +160,11 @@ def test_finished_segments_outlive_a_run_and_others_do_not(tmp_path: Path) -> No
     other = Workshop(target, {"input": "b"})
     assert (other.frames, other.ending, other.began_anew) == (0, None, True)
     assert sorted(path.name for path in other.folder.iterdir()) == ["lock", "work.json"]
-    other.remove()
+    write_segment(other, SegmentInfo(3, 0))
+    other.close()
+    anew = Workshop(target, {"input": "b"}, restart=True)
+    assert (anew.frames, anew.began_anew) == (0, True)
+    anew.remove()
     assert list(tmp_path.iterdir()) == []
 
 

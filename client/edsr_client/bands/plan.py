@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from ..border import MARGIN_PX
 from ..errors import ImageTooLargeError, OutputError
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import Format
@@ -54,7 +55,10 @@ class Bands:
     def __iter__(self) -> Iterator[Band]:
         for index in range(len(self)):
             top, bottom = index * self.rows, min((index + 1) * self.rows, self.height)
-            yield Band(index, max(0, top - self.halo_px), min(self.height, bottom + self.halo_px), top, bottom)
+            last = min(self.height, bottom + self.halo_px)
+            # Enough rows that their mirror image at the picture's border is that of the whole picture.
+            first = max(0, min(top - self.halo_px, last - MARGIN_PX))
+            yield Band(index, first, last, top, bottom)
 
 
 def bands_for(height: int, row_bytes: int, scale: int, halo_px: int, tile_rows: int) -> Bands:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import files
+from ..border import FLAT_PX, margins_of
 from ..errors import BadImageError, OutputError
 from ..files import FileResult, Finishing
 from ..many import in_order
 from ..pictures.alpha import Array
+from ..pictures.fitting import fitting_metadata
 from ..pictures.formats import Format
-from ..pictures.metadata import Metadata, corrected
+from ..pictures.metadata import Metadata, corrected, with_profile
 from ..pictures.resample import final_size
 from .plan import Band, Bands, bands_for, check_pixels
 from .source import Header, Rows, check_header
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 # One is upscaled while the tiles of the last are put together and kept.
 BANDS_IN_FLIGHT = 2
-# Where neither the caller nor the server names one.
+# Bands are at least so high unless the caller names a tile: the tile that suits the server follows from its speed, and
+# a run that is gone on with needs the same bands after the server has started anew.
 USUAL_TILE_PX = 1024
 # 16 bits and transparency are made of neighbourhoods that reach further than the network alone.
 DEEP_MARGIN_PX = 16
@@ -49,9 +52,11 @@ async def upscale_in_bands(
     *,
     tile: Any = None,
     halo: Any = None,
+    border: Any = None,
     max_pixels: int,
     frame: int | None = None,
     progress: Any = None,
+    restart: bool = False,
 ) -> FileResult:
     """Upscale a file of any size in memory that does not grow with it.
 
@@ -62,7 +67,7 @@ async def upscale_in_bands(
         source, target: files; the target appears whole or not at all.
         header: of the source.
         format_: of the target: "tiff", "png", "jpeg".
-        finishing, tile, halo, max_pixels, frame, progress: as for AsyncUpscaler.upscale_file.
+        finishing, tile, halo, border, max_pixels, frame, progress, restart: as for AsyncUpscaler.upscale_file.
 
     Raises:
         BadImageError, OutputError, ServerError: as AsyncUpscaler.upscale_file.
@@ -77,11 +82,16 @@ async def upscale_in_bands(
             "interlaced" if header.kind == "PNG" else "progressive",
             header.whole_bytes / 1e9,
         )
-    rows = await asyncio.to_thread(Rows, source, frame or 0, header.orientation, header.unknown_channels)
+    rows = await asyncio.to_thread(Rows, source, header.page, header.orientation, header.tiff)
     model = await upscaler.model_info()
     low = (rows.width, rows.height)
     size = final_size(low, model.scale, finishing.scale, finishing.max_side)
     notes = [*header.notes, *_check_fits(rows, size, format_)]
+    metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
+    metadata, lost = with_profile(metadata, rows.channels < 3)
+    notes += lost
+    space = "GRAY" if rows.channels <= 2 else "RGB"
+    metadata = fitting_metadata(metadata, space, format_, notes, in_bands=True)
     halo_px = _halo_px(rows, model, halo)
     tile_rows = _tile_rows(tile, model.tile)
     plan = bands_for(rows.height, rows.row_bytes, model.scale, halo_px, tile_rows)
@@ -93,15 +103,15 @@ async def upscale_in_bands(
         "tile": tile,
         "halo": halo,
         "bands": [plan.height, plan.rows, plan.halo_px],
+        "margins": margins_of((rows.height, rows.width), border),
     }
     sizes = [(band.keep_bottom - band.keep_top) * row_bytes for band in plan]
-    store = await asyncio.to_thread(Store.open, target, work, sizes)
+    store = await asyncio.to_thread(Store.open, target, work, sizes, restart)
     try:
-        run = _Run(upscaler, rows, plan, store, model.scale, tile, halo, progress)
+        run = _Run(upscaler, rows, plan, store, model.scale, tile, halo, border, progress)
         await run.work()
         if store.kept:
             notes.append(f"went on with {len(store.kept)} of {len(plan)} bands of an interrupted run")
-        metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
         layout = Layout((low[0] * model.scale, low[1] * model.scale), rows.channels, rows.dtype.itemsize)
         heights = [(store.path(band.index), (band.keep_bottom - band.keep_top) * model.scale) for band in plan]
         logger.info("%s: writing %s", source.name, target)
@@ -110,7 +120,7 @@ async def upscale_in_bands(
         await asyncio.to_thread(store.remove)
         raise
     except BaseException:
-        await asyncio.to_thread(store.release)
+        _leave(store, len(plan), target)
         raise
     await asyncio.to_thread(store.remove)
     return FileResult(
@@ -124,7 +134,9 @@ async def upscale_in_bands(
         model=model.name,
         servers=list(upscaler.urls),
         seconds=round(time.monotonic() - started, 3),
-        notes=[*notes, *files.misnamed(target, format_)],
+        notes=list(dict.fromkeys([*notes, *files.misnamed(target, format_)])),
+        model_scale=model.scale,
+        resampled=size != layout.size,
     )
 
 
@@ -140,9 +152,11 @@ class _Run:
         scale: int,
         tile: Any,
         halo: Any,
+        border: Any,
         progress: Any,
     ) -> None:
         self._upscaler, self._rows, self._plan, self._store = upscaler, rows, plan, store
+        self._margins = margins_of((rows.height, rows.width), border)
         self._scale, self._tile, self._halo = scale, tile, halo
         self._progress = progress or (lambda done, total: None)
         self._done: dict[int, int] = {}
@@ -170,7 +184,11 @@ class _Run:
             bands = len(self._plan) - len(self._store.kept)
             self._progress(self.tiles, max(self.tiles, total * bands))
 
-        upscaled = await self._upscaler.upscale(rows, tile=self._tile, halo=self._halo, progress=tell)
+        (top, bottom), sides = self._margins
+        ends = (top if band.top == 0 else 0, bottom if band.bottom == self._plan.height else 0)
+        upscaled = await self._upscaler.upscale(
+            rows, tile=self._tile, halo=self._halo, border=(ends, sides), progress=tell
+        )
         kept = upscaled[(band.keep_top - band.top) * self._scale : (band.keep_bottom - band.top) * self._scale]
         await asyncio.to_thread(self._store.put, band.index, kept)
 
@@ -197,7 +215,7 @@ def _check_fits(rows: Rows, size: tuple[int, int], format_: Format) -> list[str]
 def _tile_rows(asked: Any, suits: tuple[int, int] | None) -> int:
     if asked is not None:
         return int(asked[0] if isinstance(asked, tuple | list) else asked)
-    return suits[0] if suits else USUAL_TILE_PX
+    return max(suits[0], USUAL_TILE_PX) if suits else USUAL_TILE_PX
 
 
 def _halo_px(rows: Rows, model: Any, halo: Any) -> int:
@@ -206,7 +224,7 @@ def _halo_px(rows: Rows, model: Any, halo: Any) -> int:
     if wanted is None:
         raise BadImageError(f"{model.name} does not say its halo (parameter `halo_px`). Name one: halo=... (`--halo`).")
     is_plain = rows.dtype == np.uint8 and rows.channels in (1, 3)
-    return int(wanted) + (0 if is_plain else DEEP_MARGIN_PX)
+    return max(FLAT_PX, int(wanted)) + (0 if is_plain else DEEP_MARGIN_PX)
 
 
 def _fingerprint(source: Path) -> list[Any]:
@@ -214,6 +232,21 @@ def _fingerprint(source: Path) -> list[Any]:
         return fingerprint(source)
     except OSError as error:
         raise BadImageError(f"Cannot read {source}: {error.strerror}.") from None
+
+
+def _leave(store: Store, bands: int, target: Path) -> None:
+    """Keep what is worth going on from, and say where it is and how to be rid of it."""
+    count, size = store.release()
+    if count:
+        logger.warning(
+            "%d of %d bands of %s (%.0f MB) are kept in %s. The same command goes on with them; with --restart it "
+            "begins anew, and removing the folder frees the disk.",
+            count,
+            bands,
+            target.name,
+            size / 1e6,
+            store.folder,
+        )
 
 
 async def _write(writer: Writer, target: Path, format_: Format, quality: int | None, metadata: Metadata) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import mmap
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,17 +13,24 @@ import numpy as np
 
 from ..errors import BadImageError, MissingExtraError
 from ..pictures.alpha import Array
+from ..pictures.budget import Budget
+from ..pictures.colour_read import described
 from ..pictures.decode import UNKNOWN_CHANNELS
-from ..pictures.metadata import ORIENTATION, Metadata, read_metadata
+from ..pictures.metadata import Metadata, read_metadata
 from ..pictures.plugins import register_plugins
-from ..pictures.tiff_kinds import is_rgb_or_grey, main_pages, unknown_channels
+from ..pictures.structure import check_structure
+from ..pictures.tiff_kinds import GREYS, RGB, ZSTD, Kind
+from ..pictures.tiff_pages import STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES
+from ..pictures.tiff_read import choose_page, retold
 
-# Where the data of strips and tiles lie, and how many bytes of it.
-DATA_OFFSETS, DATA_SIZES = (273, 324), (279, 325)
 KINDS = (
     "grey and RGB with 8 or 16 bits go in bands, with transparency or without. Convert it first (`vips icc_transform`, "
-    "`magick`)."
+    '`magick`), or take it whole (bands="never", `--bands never`).'
 )
+# Compressions of TIFF that not every libvips knows: it would read nothing but zeros, and not say so.
+OPTIONAL_CODECS = {ZSTD: "zstd"}
+# No file that is read in bands has more.
+MOST_PIXELS = 2**48
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
@@ -37,8 +46,8 @@ class Header:
         metadata, orientation, notes: see read_metadata.
         is_cut_short: whether data that the header names lie behind the file's end.
         whole_bytes: that its decoder needs at once because rows come last; 0 for what is read row by row.
-        colour: how colours are written if libvips would take them for something else; else "".
-        unknown_channels: behind colour and transparency.
+        tiff: how the pixels of a TIFF file are stored.
+        page: of a TIFF file, from 0.
     """
 
     kind: str
@@ -50,8 +59,8 @@ class Header:
     notes: list[str] = field(default_factory=list)
     is_cut_short: bool = False
     whole_bytes: int = 0
-    colour: str = ""
-    unknown_channels: int = 0
+    tiff: Kind | None = None
+    page: int = 0
 
 
 def header_of(path: Path, page: int | None = None) -> Header | None:
@@ -66,12 +75,15 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
     register_plugins()
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is decoded here
     try:
-        with Image.open(path) as image:
-            if image.format == "TIFF":
-                return _tiff_header(image, path, page)
+        if not _is_sound(path, page):
+            return None
+        if (header := _tiff_header(path, page)) is not None:
+            return header
+        with path.open("rb") as file, Image.open(path) as image:
             if image.format not in ("PNG", "JPEG", "MPO"):
                 return Header(image.format or "", image.size)
-            metadata, orientation, notes = read_metadata(image, without_decoding=True)
+            metadata, orientation, notes = read_metadata(image, True, file)
+            metadata = described(file, image.format, metadata, str(path), notes)
             count = int(getattr(image, "n_frames", 1))
             if image.format == "MPO":
                 notes.append(f"the file holds {count} pictures; the main one was taken")
@@ -83,33 +95,78 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _tiff_header(image: Any, path: Path, page: int | None) -> Header:
-    pages, count = main_pages(image), int(image.n_frames)
-    if page is not None and 0 <= page < count:
-        image.seek(page)
-    tags: Any = image.tag_v2
-    ends = (
-        offset + size
-        for where, sizes in zip(DATA_OFFSETS, DATA_SIZES, strict=True)
-        for offset, size in zip(tags.get(where, ()), tags.get(sizes, ()), strict=False)
-    )
-    metadata, _, notes = read_metadata(image)
-    orientation = tags.get(ORIENTATION)
-    unknown = unknown_channels(tags)
-    if unknown:
-        notes.append(UNKNOWN_CHANNELS.format(unknown))
+def _is_sound(path: Path, page: int | None) -> bool:
+    """Whether Pillow may look at it: whoever decodes the others says what is wrong.
+
+    Raises:
+        OSError, ValueError: it cannot be mapped.
+        ImageTooLargeError: its tags, scans or tiles would take too much.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        check_structure(data, Budget(str(path), MOST_PIXELS), page)
+    return True
+
+
+def _tiff_header(path: Path, frame: int | None) -> Header | None:
+    """None if it is no TIFF file."""
+    from PIL import Image
+
+    with path.open("rb") as file:
+        chosen = choose_page(file, frame)
+        if chosen is None:
+            return None
+        page, kind = chosen.page, chosen.kind
+        with Image.open(retold(file, page)) as image:
+            metadata, _, notes = read_metadata(image)
+        metadata = described(file, "TIFF", metadata, str(path), notes, page.tags)
+        offsets = page.numbers(TILE_OFFSETS) or page.numbers(STRIP_OFFSETS)
+        sizes = page.numbers(TILE_SIZES) or page.numbers(STRIP_SIZES)
+        ends = (offset + size for offset, size in zip(offsets, sizes, strict=False))
+        is_cut_short = max(ends, default=0) > path.stat().st_size
+    notes = [*notes, *chosen.notes]
+    if kind.unknown_channels:
+        notes.append(UNKNOWN_CHANNELS.format(kind.unknown_channels))
     return Header(
         "TIFF",
-        image.size,
-        len(pages),
-        count,
+        page.size,
+        chosen.main,
+        chosen.count,
         metadata,
-        int(orientation) if orientation in range(2, 9) else 1,  # Pillow would turn it itself
+        chosen.orientation,
         notes,
-        is_cut_short=max(ends, default=0) > path.stat().st_size,
-        colour="" if is_rgb_or_grey(tags) else str(image.mode),
-        unknown_channels=unknown,
+        is_cut_short=is_cut_short,
+        tiff=kind,
+        page=chosen.index,
     )
+
+
+def refusal(path: Path, header: Header) -> str:
+    """Why a file does not go in bands, in a sentence; "" if it does.
+
+    Raises:
+        MissingExtraError: pyvips is not installed.
+    """
+    kind = header.tiff
+    if kind is None:
+        return ""
+    if kind.compression not in OPTIONAL_CODECS:
+        fits = kind.goes_in_bands()
+    else:  # asked only where it decides
+        fits = kind.goes_in_bands(tuple(OPTIONAL_CODECS)) and _knows(OPTIONAL_CODECS[kind.compression])
+    return "" if fits else f"{path} is {kind.name}, which does not go in bands; {KINDS}"
+
+
+@functools.cache
+def _knows(codec: str) -> bool:
+    """Whether libvips has a compression of TIFF."""
+    vips = load_vips()
+    try:
+        vips.Image.black(16, 16).tiffsave_buffer(compression=codec)
+    except vips.Error:
+        return False
+    return True
 
 
 def _whole_bytes(image: Any) -> int:
@@ -130,23 +187,26 @@ class Rows:
         path: TIFF, PNG or JPEG.
         page: of a TIFF file, from 0.
         orientation: EXIF's, 1 to 8. Anything but 1 has libvips unpack the file to the disk first.
-        unknown_channels: the last ones, to be left out.
+        tiff: how the pixels of a TIFF file are stored; channels that it does not name are left out.
 
     Raises:
         BadImageError: damaged, or of a kind that does not go in bands.
         MissingExtraError: pyvips is not installed.
     """
 
-    def __init__(self, path: Path, page: int = 0, orientation: int = 1, unknown_channels: int = 0) -> None:
+    def __init__(self, path: Path, page: int = 0, orientation: int = 1, tiff: Kind | None = None) -> None:
         vips = load_vips()
         self._path, self._error = path, vips.Error
-        options: dict[str, Any] = {"access": "sequential" if orientation == 1 else "random", "fail_on": "truncated"}
+        options: dict[str, Any] = {"access": "sequential" if orientation == 1 else "random", "fail_on": "error"}
         if page:
             options["page"] = page
         try:
-            image = vips.Image.new_from_file(os.fspath(path), **options)
-            if unknown_channels:
-                image = image.extract_band(0, n=max(1, image.bands - unknown_channels))
+            # As bytes: pyvips takes text for UTF-8 and a bracket at its end for options.
+            image = vips.Image.new_from_source(vips.Source.new_from_file(os.fsencode(path)), "", **options)
+            if tiff is not None and tiff.photometric in (*GREYS, RGB) and image.bands != tiff.samples:
+                raise BadImageError(f"{path} is {tiff.name}, of which libvips sees {image.bands} channels; {KINDS}")
+            if tiff is not None and tiff.unknown_channels:
+                image = image.extract_band(0, n=image.bands - tiff.unknown_channels)
             if orientation != 1:
                 image = image.copy()
                 image.set_type(vips.GValue.gint_type, "orientation", orientation)
@@ -202,7 +262,7 @@ def load_vips() -> Any:
         import pyvips
     except (ImportError, OSError):
         raise MissingExtraError(
-            "Pictures this large need pyvips. Install edsr-client with its extra [gigapixel]."
+            "Pictures this large need pyvips: pip install 'pyvips[binary]>=3' (edsr-client's extra [gigapixel])."
         ) from None
     pyvips.cache_set_max(0)
     return pyvips
@@ -220,5 +280,5 @@ def check_header(path: Path, header: Header, frame: int | None) -> None:
         raise BadImageError(f"{path} has {header.pages} pages. Name one, counted from 0: frame=... (`--frame`).")
     if frame is not None and not 0 <= frame < header.count:
         raise BadImageError(f"{path} has no frame {frame}; it has {header.count}, counted from 0.")
-    if header.colour:
-        raise BadImageError(f"{path} is {header.colour}; {KINDS}")
+    if reason := refusal(path, header):
+        raise BadImageError(reason)

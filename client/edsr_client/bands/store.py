@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..errors import OutputBusyError, OutputError
+from ..hidden import hidden_name
 from ..locking import LOCK, holder, take
 from ..pictures.alpha import Array
 
@@ -38,19 +39,20 @@ class Store:
     lock: TextIO
 
     @classmethod
-    def open(cls, target: Path, work: dict[str, Any], sizes: list[int]) -> Store:
+    def open(cls, target: Path, work: dict[str, Any], sizes: list[int], restart: bool = False) -> Store:
         """Go on with the bands of the same work, or begin.
 
         Args:
             target: the result.
             work: all that the bands depend on; what is there of another work is removed.
             sizes: bytes of every band.
+            restart: begin even where there are bands of the same work.
 
         Raises:
             OutputBusyError: another process does the same.
             OutputError: it cannot be written, or the disk is too full.
         """
-        folder = target.parent / f".{target.name}.edsr-bands"
+        folder = target.parent / hidden_name(target.name, ".edsr-bands")
         digest = hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
         try:
             folder.mkdir(exist_ok=True)
@@ -58,7 +60,7 @@ class Store:
             if lock is None:
                 number = holder(folder / LOCK)
                 raise OutputBusyError(f"Process {number} is at {target} already. Wait for it, or name another output.")
-            if _read(folder / "work") != digest:
+            if restart or _read(folder / "work") != digest:
                 for band in folder.glob("*.band"):
                     band.unlink()
             _write(folder / "work", digest.encode())
@@ -91,12 +93,14 @@ class Store:
         except OSError as error:
             raise OutputError(f"Cannot write {self.path(index)}: {error.strerror}. The same command goes on.") from None
 
-    def release(self) -> None:
-        """Let another process go on with what there is."""
-        if any(self.folder.glob("*.band")):
+    def release(self) -> tuple[int, int]:
+        """Let another process go on with what there is: so many bands, and their bytes."""
+        sizes = [_size(band) for band in self.folder.glob("*.band")]
+        if sizes:
             self.lock.close()
         else:
             self.remove()
+        return len(sizes), sum(sizes)
 
     def remove(self) -> None:
         """Throw all away."""

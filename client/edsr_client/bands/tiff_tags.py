@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..pictures.metadata import EXIF_IFD, GPS_IFD, INTEROP_IFD
+from ..pictures.blocks.values import BIG_SIZES, EXIF_IFD, GPS_IFD, HEADER, INTEROP_IFD
 
-# TIFF 6.0, section 2, and BigTIFF: bytes of a value by type.
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 DIRECTORIES = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
-EXIF_HEADER = b"Exif\0\0"
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,19 @@ class _Form:
 CLASSIC, BIG = _Form("<H", "<HHL", "<L", 4, 4), _Form("<Q", "<HHQ", "<Q", 8, 16)
 
 
-def add_tags(path: Path, exif: bytes | None, drop: Collection[int] = ()) -> None:
+def add_tags(
+    path: Path,
+    exif: bytes | None,
+    drop: Collection[int] = (),
+    more: Mapping[int, tuple[int, bytes]] | None = None,
+) -> None:
     """Give a file the tags of an EXIF block, in place of its own where both have one.
 
     Args:
         path: a little-endian TIFF or BigTIFF file; its first directory is replaced by one at the end.
         exif: as it stands in other files, "Exif" and two zeros first, then little-endian.
         drop: tags that the file shall not have, unless the block has them.
+        more: (type, data) of further tags, types of one byte.
 
     Raises:
         ValueError: one of them is not of that kind.
@@ -60,6 +63,8 @@ def add_tags(path: Path, exif: bytes | None, drop: Collection[int] = ()) -> None
         entries, following = _directory(file, _number(file, form.pointer, form.offset), form)
         kept = {tag: entry for tag, entry in entries.items() if tag not in drop}
         new = _transplanted(exif, file, form) if exif else {}
+        for tag, (kind, data) in (more or {}).items():
+            new[tag] = _entry(tag, kind, len(data), data, file, form)
         where = _append(file, _packed(kept | new, following, form))
         file.seek(form.pointer)
         file.write(struct.pack(form.offset, where))
@@ -79,7 +84,7 @@ def _packed(entries: dict[int, bytes], following: bytes, form: _Form) -> bytes:
 
 def _transplanted(exif: bytes, file: BinaryIO, form: _Form) -> dict[int, bytes]:
     """The entries of a block's first directory; what they point to is appended to the file."""
-    block = exif.removeprefix(EXIF_HEADER)
+    block = exif.removeprefix(HEADER)
     if block[:4] != b"II\x2a\0":
         raise ValueError("not a little-endian EXIF block")
     return _moved(block, struct.unpack_from(CLASSIC.offset, block, CLASSIC.pointer)[0], file, form)
@@ -96,13 +101,17 @@ def _moved(block: bytes, offset: int, file: BinaryIO, form: _Form) -> dict[int, 
             where = _append(file, _packed(inner, bytes(form.field), form))
             kind, values, data = form.long, 1, struct.pack(form.offset, where)
         else:
-            size = SIZES[kind] * values
+            size = BIG_SIZES[kind] * values
             start = at + 8 if size <= CLASSIC.field else struct.unpack_from(CLASSIC.offset, block, at + 8)[0]
             data = block[start : start + size]
-        if len(data) > form.field:
-            data = struct.pack(form.offset, _append(file, data))
-        found[tag] = struct.pack(form.entry, tag, kind, values) + data.ljust(form.field, b"\0")
+        found[tag] = _entry(tag, kind, values, data, file, form)
     return found
+
+
+def _entry(tag: int, kind: int, count: int, data: bytes, file: BinaryIO, form: _Form) -> bytes:
+    if len(data) > form.field:
+        data = struct.pack(form.offset, _append(file, data))
+    return struct.pack(form.entry, tag, kind, count) + data.ljust(form.field, b"\0")
 
 
 def _number(file: BinaryIO, offset: int, format_: str) -> int:

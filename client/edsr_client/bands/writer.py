@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from ..errors import OutputError
 from ..pictures.encode import FULL_CHROMA_QUALITY, PNG_COMPRESSION
 from ..pictures.formats import Format
 from ..pictures.metadata import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Metadata
-from ..pictures.tiff import DEFLATE_LEVEL
+from ..pictures.tiff import DEFLATE_LEVEL, apart_from_exif
 from ..staged import PREFIX, SUFFIX
+from .insertion import add_metadata
 from .source import load_vips
 from .tiff_tags import add_tags
 
@@ -55,14 +56,16 @@ class Writer:
         """
         target = Path(os.path.realpath(target))
         partial = target.parent / f"{PREFIX}{uuid.uuid4().hex}{SUFFIX}"
-        image = self._with_metadata(metadata, format_)
-        # libvips writes an EXIF block of its own where there is none.
-        kinds = {"exif": metadata.exif, "xmp": metadata.xmp, "icc": metadata.icc, "other": metadata.text}
-        keep = "|".join(kind for kind, content in kinds.items() if content) or "none"
+        image = self._with_metadata(metadata)
         try:
-            self._save(image, str(partial), format_, quality, keep)
+            # libvips would write EXIF anew, and knows neither IPTC nor XMP over 64 KB in JPEG.
+            keep = "icc" if metadata.icc and format_.name != "png" else "none"
+            self._save(image, os.fsencode(partial), format_, quality, keep)
             if format_.name == "tiff":  # libvips writes a resolution even where there is none
-                add_tags(partial, metadata.exif, drop=() if metadata.dpi else RESOLUTION)
+                more = {tag: (kind, data) for tag, kind, data in apart_from_exif(replace(metadata, icc=None))}
+                add_tags(partial, metadata.exif, () if metadata.dpi else RESOLUTION, more)
+            else:
+                add_metadata(partial, metadata, format_, self._image.bands < 3)
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
             if target.exists():
@@ -84,7 +87,7 @@ class Writer:
         kind = "uchar" if layout.itemsize == 1 else "ushort"
         space = INTERPRETATIONS.get((layout.channels, layout.itemsize), "rgb16")
         images = [
-            self._vips.Image.rawload(os.fspath(path), width, rows, layout.channels, format=kind, interpretation=space)
+            self._vips.Image.rawload(os.fsencode(path), width, rows, layout.channels, format=kind, interpretation=space)
             for path, rows in bands
         ]
         # Bands of another height than the first are put into boxes of its height: only the last one is lower.
@@ -97,25 +100,17 @@ class Writer:
         image = image.unpremultiply() if has_alpha else image
         return image.cast(kind).crop(0, 0, *size).copy(interpretation=space)
 
-    def _with_metadata(self, metadata: Metadata, format_: Format) -> Any:
+    def _with_metadata(self, metadata: Metadata) -> Any:
         vips, image = self._vips, self._image.copy()
-        for name, content in (
-            ("exif-data", metadata.exif),
-            ("xmp-data", metadata.xmp),
-            ("icc-profile-data", metadata.icc),
-        ):
-            if content:
-                image.set_type(vips.GValue.blob_type, name, content)
+        if metadata.icc:
+            image.set_type(vips.GValue.blob_type, "icc-profile-data", metadata.icc)
         dpi = metadata.dpi or (0.0, 0.0)
         image = image.copy(xres=dpi[0] / MM_PER_INCH, yres=dpi[1] / MM_PER_INCH)
         if metadata.dpi:
             image.set_type(vips.GValue.gstr_type, "resolution-unit", "in")
-        if format_.name == "png":
-            for index, (keyword, text) in enumerate(metadata.text):
-                image.set_type(vips.GValue.gstr_type, f"png-comment-{index}-{keyword}", text)
         return image
 
-    def _save(self, image: Any, path: str, format_: Format, quality: int | None, keep: str) -> None:
+    def _save(self, image: Any, path: bytes, format_: Format, quality: int | None, keep: str) -> None:
         if format_.name == "png":
             image.pngsave(path, compression=PNG_COMPRESSION, keep=keep)
         elif format_.name == "jpeg":

@@ -98,6 +98,7 @@ class Manifest:
         self._index.execute("PRAGMA synchronous = OFF")
         self._index.execute("PRAGMA journal_mode = OFF")
         self._index.execute("CREATE TABLE done (target BLOB PRIMARY KEY, entry TEXT) WITHOUT ROWID")
+        self._index.execute("CREATE TABLE died (target BLOB PRIMARY KEY, entry TEXT) WITHOUT ROWID")
         self.unfinished: dict[str, Any] | None = None
         self._load(path)
         self._file = path.open("ab")
@@ -128,6 +129,15 @@ class Manifest:
         sizes = json.loads(row[0])
         return Entry(Identity(*sizes[0]), Identity(*sizes[1]), Identity(*sizes[2]) if sizes[2] else None, *sizes[3:])
 
+    def deaths(self, target: PurePath, source: Identity | None) -> int:
+        """How often a decoder died of the picture as it is now, without a result since."""
+        with self._lock:
+            row = self._index.execute("SELECT entry FROM died WHERE target = ?", (os.fsencode(target),)).fetchone()
+        if row is None or source is None:
+            return 0
+        size, changed, times = json.loads(row[0])
+        return int(times) if Identity(size, changed) == source else 0
+
     def write(self, line: dict[str, Any]) -> None:
         """Add a line.
 
@@ -156,6 +166,12 @@ class Manifest:
                     self.unfinished = None
                 elif kind == DONE:
                     self._index.execute("REPLACE INTO done VALUES (?, ?)", (os.fsencode(line["output"]), _entry(line)))
+                    self._index.execute("DELETE FROM died WHERE target = ?", (os.fsencode(line["output"]),))
+                elif kind == FAILED and "deaths" in line:
+                    died = (int(line["input_bytes"]), int(line["input_mtime_ns"]), int(line["deaths"]))
+                    self._index.execute(
+                        "REPLACE INTO died VALUES (?, ?)", (os.fsencode(line["output"]), json.dumps(died))
+                    )
             except (KeyError, TypeError, ValueError, OverflowError):  # edited, or written by something else
                 continue
         self._index.execute("COMMIT")

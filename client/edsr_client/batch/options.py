@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..border import Border
 from ..files import Finishing
 from ..model_info import ModelInfo
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import format_named
 from ..tiling import Shape
+from .sources import Sources
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class BatchOptions:
         follow_links: look into folders that are linked to.
         overwrite: make what is there already anew; by default it is left.
         jobs: pictures that are worked on at a time; None suits it to the servers.
-        tile, halo, max_pixels, frame: as for AsyncUpscaler.upscale_file.
+        own_results: take pictures that are results of others beside them (photo_x3.png of photo.jpg), too.
+        tile, halo, border, max_pixels, frame: as for AsyncUpscaler.upscale_file.
         patience_s: how long to wait for servers that are gone before giving up, in seconds.
     """
 
@@ -33,9 +37,11 @@ class BatchOptions:
     recursive: bool = False
     follow_links: bool = False
     overwrite: bool = False
+    own_results: bool = False
     jobs: int | None = None
     tile: int | Shape | None = None
     halo: Any = None
+    border: Border | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
     frame: int | None = None
     patience_s: float = 300.0
@@ -51,10 +57,18 @@ class BatchOptions:
         """Of the results, with its dot."""
         return format_named(self.finishing.format or "png").extensions[0]
 
+    def sources(self, named: Sequence[str], listed: Sequence[str], out: Path) -> Sources:
+        """What a run looks for."""
+        return Sources(
+            tuple(named), tuple(listed), out, self.extension, self.recursive, self.follow_links, self.own_results
+        )
+
     def digest(self, model: ModelInfo) -> str:
         """Of all that a result depends on beside its picture."""
         finishing = asdict(self.finishing) | {"format": format_named(self.finishing.format or "png").name}
         told = [finishing, self.tile, self.halo, self.frame, model.name, model.source_sha256]
+        if self.border is not None:  # results of runs that knew no border are of the same settings
+            told.append(self.border)
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -91,6 +105,7 @@ class Summary:
         megapixels: of the pictures that were made.
         seconds: of the run.
         outages: how often the servers were gone.
+        own_results: pictures that were passed over because they are results of others beside them.
     """
 
     made: int = 0
@@ -102,6 +117,7 @@ class Summary:
     megapixels: float = 0.0
     seconds: float = 0.0
     outages: int = 0
+    own_results: int = 0
 
     @property
     def seen(self) -> int:

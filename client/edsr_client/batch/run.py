@@ -1,6 +1,6 @@
 """A run over a folder: what is to be made is found, made and recorded, several pictures at a time.
 
-Reading, decoding, encoding and writing happen in threads while the servers work on other pictures.
+Reading, encoding and writing happen in threads while the servers work on other pictures, decoding in processes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import islice
@@ -25,6 +25,7 @@ from ..async_upscaler import AsyncUpscaler
 from ..errors import (
     AccessDeniedError,
     BadImageError,
+    DecoderDiedError,
     EdsrError,
     ModelContractError,
     ModelNotFoundError,
@@ -36,17 +37,23 @@ from ..errors import (
     ServerTimeoutError,
     ServerUnreachableError,
 )
-from ..files import FileResult
-from ..pictures.decode import size_of
+from ..files import FileResult, is_there, read_all
+from ..pictures.budget import max_file_bytes
+from ..pictures.decode import Picture
 from ..staged import Identity, Staged, remove_leftovers
 from . import sources
+from .decoding import Decoders
 from .folder import held
 from .manifest import BEGUN, DONE, ENDED, FAILED, Decision, Manifest, decide
 from .options import BatchOptions, Estimate, Outcome, Summary
-from .sources import Job, Problem, Sources
+from .sources import Job, OwnResult, Problem, Sources
 
 # Decoded pictures that are worked on at a time; upscaled and encoded they take about 60 times as many bytes.
 PIXELS_AT_A_TIME = 16_000_000
+# Decoded before there is room for them: to ask for their size first would cost as much.
+SMALL_PIXELS = 1_000_000
+# The first may have been for want of memory.
+MOST_DEATHS = 2
 FOUND_AT_A_TIME = 64
 SYNC_EVERY_S = 1.0
 READ_ATTEMPTS, READ_PAUSE_S = 3, 0.2
@@ -56,6 +63,11 @@ REFUSALS_IN_A_ROW = 20
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 GONE = (ServerUnreachableError, ServerNotReadyError, ServerBusyError, ServerTimeoutError)
 HOPELESS = (AccessDeniedError, ModelNotFoundError, ModelContractError)
+
+GIVEN_UP = (
+    "its decoder died of it in two runs, so it was not tried again. Convert it with another program. A changed "
+    "file, or --overwrite, is tried."
+)
 
 Tell = Callable[[Outcome], None]
 Note = Callable[[str], None]
@@ -92,7 +104,7 @@ async def run_batch(
         OutputError: `out` cannot be written, or the disk is full; OutputBusyError: another run writes there.
         ServerError: the servers are gone for longer than options.patience_s, or refuse everything.
     """
-    looked_for = Sources(tuple(named), tuple(listed), out, options.extension, options.recursive, options.follow_links)
+    looked_for = options.sources(named, listed, out)
     sources.check(looked_for)
     model = await upscaler.model_info()
     summary = summary if summary is not None else Summary()
@@ -103,12 +115,15 @@ async def run_batch(
         except OSError as error:
             raise OutputError(f"Cannot write to {out}: {error.strerror}.") from None
         with manifest:
-            run = _Run(upscaler, manifest, looked_for, options, options.digest(model), tell, note, summary)
+            jobs = options.jobs or _jobs(model.instances, len(upscaler.urls))
+            decoders = Decoders(min(jobs, os.cpu_count() or 1))
+            run = _Run(upscaler, manifest, looked_for, options, options.digest(model), decoders, tell, note, summary)
             try:
-                await run.work(options.jobs or _jobs(model.instances, len(upscaler.urls)))
+                await run.work(jobs)
             except _Stop as stop:
                 raise stop.error from None
             finally:
+                await asyncio.to_thread(decoders.close)
                 summary.seconds = time.monotonic() - started
     return summary
 
@@ -127,21 +142,27 @@ async def estimate(
     Raises:
         BadImageError, OutputError: as `run_batch`.
     """
-    looked_for = Sources(tuple(named), tuple(listed), out, options.extension, options.recursive, options.follow_links)
+    looked_for = options.sources(named, listed, out)
     sources.check(looked_for)
     to_make = unreadable = left_alone = pixels = 0
     found = sources.find(looked_for)
-    while batch := await asyncio.to_thread(lambda: list(islice(found, FOUND_AT_A_TIME))):
-        for each in batch:
-            if isinstance(each, Problem):
-                unreadable += 1
-            elif not options.overwrite and (out / each.target).exists():
-                left_alone += 1
-            else:
-                to_make += 1
-                size = await asyncio.to_thread(_size, each.source)
-                unreadable += size == 0
-                pixels += size
+    decoders = Decoders()
+    try:
+        while batch := await asyncio.to_thread(lambda: list(islice(found, FOUND_AT_A_TIME))):
+            for each in batch:
+                if isinstance(each, OwnResult):
+                    continue
+                if isinstance(each, Problem):
+                    unreadable += 1
+                elif not options.overwrite and await asyncio.to_thread(is_there, out / each.target):
+                    left_alone += 1
+                else:
+                    to_make += 1
+                    size = await _size(decoders, each.source, options)
+                    unreadable += size == 0
+                    pixels += size
+    finally:
+        await asyncio.to_thread(decoders.close)
     try:
         seconds: float | None = pixels * await _seconds_per_pixel(upscaler)
     except ServerError as error:
@@ -158,16 +179,18 @@ class _Run:
         looked_for: Sources,
         options: BatchOptions,
         settings: str,
+        decoders: Decoders,
         tell: Tell,
         note: Note,
         summary: Summary,
     ) -> None:
         self._upscaler, self._manifest, self._looked_for, self._options = upscaler, manifest, looked_for, options
         self._settings, self._tell, self._note, self.summary = settings, tell, note, summary
+        self._decoders = decoders
         self._pixels = _Budget(PIXELS_AT_A_TIME)
         self._ready: list[tuple[Job, Decision]] = []
         self._finding = asyncio.Lock()
-        self._found: Iterator[Job | Problem] = sources.find(looked_for)
+        self._found: Iterator[Job | Problem | OwnResult] = sources.find(looked_for)
         self._clean: set[Path] = set()
         self._refusals = 0
         self._last_answer = time.monotonic()
@@ -209,6 +232,8 @@ class _Run:
                 await self._make(job, decision)
             except HOPELESS:
                 raise
+            except DecoderDiedError as error:
+                await asyncio.to_thread(self._died, job, error)
             except (BadImageError, OutputError, RequestRefusedError) as error:
                 self._failed(job.source, job.target, error)
                 if isinstance(error, RequestRefusedError):
@@ -227,6 +252,7 @@ class _Run:
                 self.summary.done_before += looked.done
                 self.summary.other_settings += looked.other_settings
                 self.summary.there_already += looked.existing
+                self.summary.own_results += looked.own_results
                 if looked.ended:
                     return None
             return self._ready.pop()
@@ -236,6 +262,9 @@ class _Run:
         batch = list(islice(self._found, FOUND_AT_A_TIME))
         looked.ended = not batch
         for each in batch:
+            if isinstance(each, OwnResult):
+                looked.own_results += 1
+                continue
             if isinstance(each, Problem):
                 looked.problems.append(each)
                 continue
@@ -253,6 +282,8 @@ class _Run:
                 looked.other_settings += known is not None and known.settings != self._settings
             elif decision is Decision.EXISTS:
                 looked.existing += 1
+            elif not self._options.overwrite and self._manifest.deaths(each.target, source) >= MOST_DEATHS:
+                looked.problems.append(Problem(each.source, f"{each.source}: {GIVEN_UP}"))
             else:
                 looked.todo.append((each, decision))
         return looked
@@ -266,7 +297,7 @@ class _Run:
     async def _make(self, job: Job, decision: Decision) -> None:
         started = time.monotonic()
         target = self._looked_for.out / job.target
-        data, identity = await asyncio.to_thread(_read, job.source)
+        data, identity = await asyncio.to_thread(_read, job.source, self._options.max_pixels)
         digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
         known = self._manifest.known(job.target)
         if known is not None and decision is Decision.COMPARE:
@@ -277,9 +308,9 @@ class _Run:
             self.summary.changed += 1
         if await asyncio.to_thread(_is_same, job.source, target):
             raise OutputError(f"{target} is the picture itself. Name another folder for the results.")
-        pixels = await asyncio.to_thread(size_of, data, str(job.source), self._options.max_pixels)
-        async with self._pixels.of(pixels):
-            content, result = await self._patiently(data, str(job.source))
+        async with self._decoded(data, str(job.source)) as picture:
+            pixels = picture.size[0] * picture.size[1]
+            content, result = await self._patiently(picture)
             line = {
                 "status": DONE,
                 "run": self._id,
@@ -298,11 +329,23 @@ class _Run:
                 "model": result.model,
                 "seconds": round(time.monotonic() - started, 3),
                 "notes": result.notes,
+                "model_scale": result.model_scale,
+                "resampled": result.resampled,
             }
             await self._put(target, content, line)
         self.summary.made += 1
         self.summary.megapixels += pixels / 1e6
         self._tell(Outcome(job.source, target, pixels=pixels, line=line))
+
+    @contextlib.asynccontextmanager
+    async def _decoded(self, data: bytes, name: str) -> AsyncIterator[Picture]:
+        """The picture, while there is room in memory for it and its result."""
+        which = (data, name, self._options.max_pixels, self._options.frame)
+        found = await self._decoders.decode_small(*which, most=SMALL_PIXELS)
+        async with self._pixels.of(found if isinstance(found, int) else _pixels(found)):
+            if isinstance(found, int):
+                found = await self._decoders.decode(*which, pixels=found)
+            yield found
 
     async def _put(self, target: Path, content: bytes, line: dict[str, Any]) -> None:
         """Whole on the disk, then in the manifest, then in its place. Not to be cancelled between."""
@@ -332,20 +375,14 @@ class _Run:
         except _DiskError as error:
             raise _Stop(OutputError(str(error))) from None
 
-    async def _patiently(self, data: bytes, name: str) -> tuple[bytes, FileResult]:
+    async def _patiently(self, picture: Picture) -> tuple[bytes, FileResult]:
         """Upscale; servers that are gone are waited for, by all pictures together."""
         options = self._options
         finishing = replace(options.finishing, format=options.finishing.format or "png")
         while True:
             try:
-                done = await self._upscaler.upscale_bytes(
-                    data,
-                    finishing=finishing,
-                    tile=options.tile,
-                    halo=options.halo,
-                    max_pixels=options.max_pixels,
-                    frame=options.frame,
-                    name=name,
+                done = await self._upscaler.upscale_decoded(
+                    picture, finishing=finishing, tile=options.tile, halo=options.halo, border=options.border
                 )
             except GONE as error:
                 if time.monotonic() - self._last_answer > options.patience_s:
@@ -362,7 +399,17 @@ class _Run:
                     self._note("a server answers again")
                 return done
 
-    def _failed(self, source: Path, target: Any, error: EdsrError) -> None:
+    def _died(self, job: Job, error: DecoderDiedError) -> None:
+        """A failure that counts: the picture is not tried for ever."""
+        try:
+            source = Identity.of(job.source)
+        except OSError:
+            source = None
+        deaths = 1 + self._manifest.deaths(job.target, source)
+        more = {"input_bytes": source.bytes, "input_mtime_ns": source.mtime_ns, "deaths": deaths} if source else {}
+        self._failed(job.source, job.target, error, more)
+
+    def _failed(self, source: Path, target: Any, error: EdsrError, more: Mapping[str, Any] | None = None) -> None:
         words = str(error) if str(source) in str(error) else f"{source}: {error}"
         line = {
             "status": FAILED,
@@ -372,6 +419,7 @@ class _Run:
             "output": str(target) if target is not None else None,
             "error": words,
             "type": type(error).__name__,
+            **(more or {}),
         }
         self._write(line)
         self.summary.failed += 1
@@ -393,6 +441,7 @@ class _Looked:
     done: int = 0
     other_settings: int = 0
     existing: int = 0
+    own_results: int = 0
     ended: bool = False
 
 
@@ -429,11 +478,16 @@ class _Budget:
                 self._changed.notify_all()
 
 
-def _read(path: Path) -> tuple[bytes, Identity]:
+def _pixels(picture: Picture) -> int:
+    return picture.size[0] * picture.size[1] * len(picture.frames)
+
+
+def _read(path: Path, max_pixels: int) -> tuple[bytes, Identity]:
     """The content of a file that nobody writes meanwhile.
 
     Raises:
         BadImageError: it cannot be read, or changes all the time.
+        ImageTooLargeError: no picture of so many pixels can be that large.
     """
     try:
         for attempt in range(READ_ATTEMPTS):
@@ -441,7 +495,7 @@ def _read(path: Path) -> tuple[bytes, Identity]:
                 time.sleep(READ_PAUSE_S)
             with path.open("rb") as file:
                 before = os.fstat(file.fileno())
-                data = file.read()
+                data = read_all(file, str(path), max_file_bytes(max_pixels))
                 after = os.fstat(file.fileno())
             size = Identity(after.st_size, after.st_mtime_ns)
             if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(data) == size.bytes:
@@ -451,11 +505,13 @@ def _read(path: Path) -> tuple[bytes, Identity]:
     raise BadImageError(f"{path} changes while it is read. Run again when it is whole.")
 
 
-def _size(path: Path) -> int:
+async def _size(decoders: Decoders, path: Path, options: BatchOptions) -> int:
     try:
-        return size_of(path.read_bytes(), str(path))
-    except (EdsrError, OSError):
+        data, _ = await asyncio.to_thread(_read, path, options.max_pixels)
+        found = await decoders.decode_small(data, str(path), options.max_pixels, options.frame, most=0)
+    except EdsrError:
         return 0
+    return found if isinstance(found, int) else _pixels(found)
 
 
 def _is_same(source: Path, target: Path) -> bool:

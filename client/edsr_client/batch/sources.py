@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 
 from ..errors import BadImageError, OutputError
 from ..pictures.formats import FORMATS
+from .own_results import ADDED, own_results
 
 EXTENSIONS = frozenset(extension for format_ in FORMATS.values() for extension in format_.extensions)
 STANDARD_INPUT = "-"
@@ -39,6 +40,13 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class OwnResult:
+    """A picture that is passed over because it is another one's result, by its name."""
+
+    source: Path
+
+
+@dataclass(frozen=True)
 class Sources:
     """What to look for.
 
@@ -49,6 +57,7 @@ class Sources:
         extension: of the results, with its dot.
         recursive: whether folders in folders are looked at.
         follow_links: whether links to folders are; a link to a file is always read.
+        own_results: whether photo_x3.png beside photo.jpg is a picture, too; one that is named always is.
     """
 
     named: tuple[str, ...]
@@ -57,6 +66,7 @@ class Sources:
     extension: str
     recursive: bool = False
     follow_links: bool = False
+    own_results: bool = False
 
 
 def check(sources: Sources) -> None:
@@ -68,6 +78,9 @@ def check(sources: Sources) -> None:
     """
     if not sources.named and not sources.listed:
         raise BadImageError("Name pictures, folders or patterns, or a list of them (--from-file).")
+    for name in sources.named:
+        check_readable(name)
+    check_writable(sources.out)
     folders = [Path(name) for name in sources.named if Path(name).is_dir()]
     for name in sources.named:
         if not os.path.lexists(name) and not glob.has_magic(name):
@@ -82,7 +95,31 @@ def check(sources: Sources) -> None:
         raise OutputError(f"Two folders are called {twice[0]}: their results would mix. Take them in two runs.")
 
 
-def find(sources: Sources) -> Iterator[Job | Problem]:
+def check_readable(name: str) -> None:
+    """Raise BadImageError for a name that no file can have, or that leads where nobody may look."""
+    try:
+        Path(name).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise BadImageError(f"Cannot read {name}: {error.strerror}.") from None
+    except ValueError as error:  # a null character
+        raise BadImageError(f"Cannot read {name!r}: {error}.") from None
+
+
+def check_writable(out: Path) -> None:
+    """Raise OutputError for a folder of results that there cannot be."""
+    try:
+        out.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"Cannot write to {out}: {error.strerror}.") from None
+    except ValueError as error:  # a null character
+        raise OutputError(f"Cannot write to {str(out)!r}: {error}.") from None
+
+
+def find(sources: Sources) -> Iterator[Job | Problem | OwnResult]:
     """Yield every picture once, folder by folder, in the order of names."""
     folders = sum(Path(name).is_dir() for name in sources.named)
     # What one folder gives is different by itself: a million of them need not be remembered.
@@ -96,6 +133,9 @@ def find(sources: Sources) -> Iterator[Job | Problem]:
             for walked in _walk(Path(name), place, sources):
                 yield from [walked] if is_one else _once(walked, claimed)
         for path, place in _matches(name, sources):
+            if not sources.own_results and glob.has_magic(name) and not os.path.lexists(name) and _lies_beside(path):
+                yield OwnResult(path)
+                continue
             yield from _once(_single(path, place, sources, shared), claimed)
     for name in sources.listed:
         yield from _once(_single(Path(name), _place(name), sources, shared), claimed)
@@ -115,7 +155,7 @@ def read_list(name: str) -> tuple[str, ...]:
     return tuple(os.fsdecode(line) for line in lines if line.strip())
 
 
-def _walk(root: Path, place: PurePath, sources: Sources) -> Iterator[Job | Problem]:
+def _walk(root: Path, place: PurePath, sources: Sources) -> Iterator[Job | Problem | OwnResult]:
     out = _identity(sources.out)
     waiting: list[tuple[Path, PurePath, frozenset[tuple[int, int]]]] = [(root, place, frozenset())]
     while waiting:
@@ -132,10 +172,24 @@ def _walk(root: Path, place: PurePath, sources: Sources) -> Iterator[Job | Probl
             yield Problem(folder, f"Cannot look into {folder}: {error.strerror}.")
             continue
         pictures = [e.name for e in found if Path(e.name).suffix.lower() in EXTENSIONS and _is_file(e)]
-        yield from _in_folder(folder, where, pictures, sources.extension)
+        passed_over = set() if sources.own_results else own_results(pictures)
+        yield from (OwnResult(folder / name) for name in pictures if name in passed_over)
+        taken = [name for name in pictures if name not in passed_over]
+        yield from _in_folder(folder, where, taken, sources.extension)
         if sources.recursive:
             below = [e.name for e in found if _is_folder(e, sources.follow_links)]
             waiting += [(folder / name, where / name, above | {me}) for name in reversed(below)]
+
+
+def _lies_beside(path: Path) -> bool:
+    """Whether a picture that a pattern matches is the result of one in its folder."""
+    if not ADDED.search(path.stem):
+        return False
+    try:
+        beside = [one.name for one in path.parent.iterdir() if one.suffix.lower() in EXTENSIONS]
+    except OSError:
+        return False
+    return path.name in own_results(beside)
 
 
 def _in_folder(folder: Path, where: PurePath, names: Sequence[str], extension: str) -> Iterator[Job]:
@@ -183,7 +237,7 @@ def _single(path: Path, place: PurePath, sources: Sources, shared: Container[int
     return Job(path, place.with_name((place.name if _stem(place) in shared else place.stem) + sources.extension))
 
 
-def _once(found: Job | Problem, claimed: set[int]) -> Iterator[Job | Problem]:
+def _once(found: Job | Problem | OwnResult, claimed: set[int]) -> Iterator[Job | Problem | OwnResult]:
     """What other names lead to the same result is a problem of theirs. Hashes, for lists may be long."""
     if isinstance(found, Job):
         key = hash(str(found.target).casefold())

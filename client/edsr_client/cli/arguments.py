@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 import shtab
 
 from ..async_upscaler import check_tiling
+from ..border import BORDERS, DEFAULT_BORDER, SMALL_SIDE_PX
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import ALIASES, FORMATS
 from ..retrying import RetryPolicy
+from ..texts import shortened, visible
 from ..video.options import CODECS, CONTAINERS, PIXEL_FORMATS
-from . import batch, doctor, info, upscale, video
+from ..video.options import DEFAULT_MAX_PIXELS as VIDEO_MAX_PIXELS
+from . import batch, doctor, info, settings, targets, upscale, video
 from .connection import TOKEN_VARIABLE, URL_VARIABLE
 
 EXAMPLES = """\
@@ -24,15 +28,19 @@ examples:
   edsr upscale scan.tif out.tif --url a:8000,b:8000
   edsr upscale in.png out.webp --quality 90 --max-side 4096 --url gpu-box:8001 --protocol grpc
   edsr upscale - - --format jpeg < in.jpg > out.jpg
+  edsr upscale *.jpg -o out/ --output-template '{stem}_x{scale}.{ext}' --format webp
   edsr batch scans/ out/ --recursive --format webp
   edsr video clip.mp4                         writes clip_x3.mp4, sound and subtitles copied; goes on if it was killed
   edsr info --json
   edsr doctor
   eval "$(edsr completion bash)"
 
+~/.config/edsr.toml may hold url, token-file and defaults; what the command line and the environment say goes before it.
+
 exit codes: 0 done, 2 wrong usage, 3 bad picture or video, 4 cannot write, 5 server unreachable or too slow,
-6 not ready or busy, 7 no such model, 8 request refused, 9 access denied, 10 done in part: some pictures of a batch
-failed, or a damaged video was written as far as it could be decoded, 130 interrupted, 143 terminated
+6 not ready or busy, 7 no such model, 8 request refused, 9 access denied, 10 done in part: some pictures of
+several failed, or a damaged video was written as far as it could be decoded, 1 the system refused, 70 a fault of edsr
+itself, 130 interrupted, 143 terminated
 """
 
 BATCH_EXAMPLES = """\
@@ -47,24 +55,70 @@ examples:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments of a command; ends the process on wrong usage, with exit code 2.
+    """The arguments of a command, over the environment's, over those of the file of settings.
 
-    argparse gives up on `IN --option value OUT`: an argument that comes after an option.
+    Ends the process on wrong usage, with exit code 2. argparse gives up on `IN --option value OUT`: an argument that
+    comes after an option.
+
+    Raises:
+        SettingsError: the file of settings is wrong.
     """
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
+    if hasattr(args, "protocol"):  # a command that talks to a server
+        args, rest = _over_settings(parser, args, argv)
     if len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-")) and getattr(args, "dst", "") is None:
         args.dst, rest = rest[0], []
-    if hasattr(args, "paths") and not any(name.startswith("-") for name in rest):
-        args.paths, rest = [*args.paths, *rest], []
+    for many in ("paths", "inputs"):
+        if hasattr(args, many) and not any(name.startswith("-") and name != "-" for name in rest):
+            setattr(args, many, [*getattr(args, many), *rest])
+            rest = []
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if hasattr(args, "inputs"):
+        _one_or_several(args)
     return args
+
+
+def _over_settings(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, argv: Sequence[str] | None
+) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments once more, with the file's values where neither the command line nor the environment says."""
+    found = settings.read(settings.default_path())
+    values = settings.defaults(found, args.command, args.parser)
+    if os.environ.get(URL_VARIABLE):
+        values.pop("url", None)
+    lists = {key: values.pop(key) for key in ("url", "header") if key in values}  # argparse would add to these
+    args.parser.set_defaults(**values)
+    args, rest = parser.parse_known_args(argv)
+    for key, value in lists.items():
+        setattr(args, key, getattr(args, key) or value)
+    if found.token is not None and args.token is None:
+        args.token = found.token
+        for note in found.notes:
+            print(f"note: {visible(note)}", file=sys.stderr)
+    return args, rest
+
+
+def _one_or_several(args: argparse.Namespace) -> None:
+    """`src` and `dst` of one picture. Two names are IN and OUT where nothing else says where to."""
+    if len(args.inputs) == 2 and args.output is None and not args.output_template:
+        args.inputs, args.dst = args.inputs[:1], args.inputs[1]
+    else:
+        args.dst = args.output
+    args.src = args.inputs[0]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong without what a terminal would obey."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shortened(visible(message)))
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="edsr",
         description="Super-resolution of pictures and videos by an EDSR model on a Triton server.",
         epilog=EXAMPLES,
@@ -73,6 +127,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edsr-client {version('edsr-client')}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-v", "--verbose", action="count", default=0, help="say what is sent and retried; -vv all")
+    common.add_argument("--debug", action="store_true", help="show where in the program an error comes from")
     server = _server_options()
     commands = parser.add_subparsers(required=True, metavar="command")
     _upscale_command(commands, [server, common])
@@ -82,14 +137,14 @@ def make_parser() -> argparse.ArgumentParser:
         "info", parents=[server, common], help="which servers, model, weights, precision and limits"
     )
     asked.add_argument("--json", action="store_true", help="machine-readable output")
-    asked.set_defaults(run=info.run)
+    asked.set_defaults(run=info.run, command="info", parser=asked)
     examined = commands.add_parser(
         "doctor", parents=[server, common], help="is all well with the server, what is slow, what is misconfigured"
     )
     examined.add_argument("--json", action="store_true", help="machine-readable output")
-    examined.set_defaults(run=doctor.run)
+    examined.set_defaults(run=doctor.run, command="doctor", parser=examined)
     completion = commands.add_parser("completion", parents=[common], help="print a completion script for a shell")
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh", "fish"))
     completion.set_defaults(run=_completion)
     return parser
 
@@ -127,16 +182,25 @@ def _server_options() -> argparse.ArgumentParser:
 
 def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("upscale", parents=parents, help="upscale a picture of any size")
-    parser.add_argument("src", metavar="IN", help="a picture, or - for standard input").complete = shtab.FILE
     parser.add_argument(
-        "dst",
-        metavar="OUT",
-        nargs="?",
-        help="a file or folder, or - for standard output (default: IN_x3.png beside IN)",
+        "inputs",
+        metavar="IN [OUT]",
+        nargs="+",
+        help="a picture, or - for standard input, and a file or folder, or - for standard output (default: IN_x3.png "
+        "beside IN); with --output, or more than two: pictures",
     ).complete = shtab.FILE
     output = _result_options(parser, "by the name of OUT")
+    output.add_argument(
+        "-o", "--output", metavar="OUT", help="a file, for several pictures a folder; it is made if need be"
+    ).complete = shtab.FILE
+    output.add_argument(
+        "--output-template",
+        metavar="NAME",
+        help=f"names of the results, of {', '.join('{' + name + '}' for name in targets.FIELDS)}",
+    )
     output.add_argument("--overwrite", action="store_true", help="replace IN_x3.png; an OUT that is named always is")
     output.add_argument("--json", action="store_true", help="describe the result, or the error, as JSON")
+    output.add_argument("-n", "--dry-run", action="store_true", help="say what there is to do, and about how long")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no result line")
     tiles = _tile_options(parser)
     tiles.add_argument(
@@ -146,8 +210,9 @@ def _upscale_command(commands: Any, parents: list[argparse.ArgumentParser]) -> N
         help="read, send and write in bands: little memory, and an interrupted run goes on (default: auto, from 32 "
         "megapixels on; TIFF, PNG, JPEG)",
     )
+    _restart_option(tiles)
     _frame_option(tiles)
-    parser.set_defaults(run=upscale.run)
+    parser.set_defaults(run=upscale.run, command="upscale", parser=parser)
 
 
 def _batch_command(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -171,6 +236,9 @@ def _batch_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     ).complete = shtab.FILE
     parser.add_argument("-r", "--recursive", action="store_true", help="look into folders of folders, keep their tree")
     parser.add_argument("--follow-links", action="store_true", help="look into folders that are linked to")
+    parser.add_argument(
+        "--own-results", action="store_true", help="take photo_x3.png beside photo.jpg, too; else it is passed over"
+    )
     parser.add_argument("-n", "--dry-run", action="store_true", help="say what there is to do, and about how long")
     parser.add_argument("--jobs", type=int, metavar="N", help="pictures at a time (default: suits the servers)")
     parser.add_argument(
@@ -187,7 +255,7 @@ def _batch_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     output.add_argument("--json", action="store_true", help="a line of JSON for every picture, and a summary")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no summary")
     _frame_option(_tile_options(parser))
-    parser.set_defaults(run=batch.run)
+    parser.set_defaults(run=batch.run, command="batch", parser=parser)
 
 
 def _result_options(parser: argparse.ArgumentParser, default_format: str) -> Any:
@@ -220,10 +288,28 @@ def _tile_options(parser: argparse.ArgumentParser) -> Any:
         metavar="N|exact",
         help="pixels around a tile (default: at most one level off on photographs; see docs)",
     )
+    _border_option(tiles)
     tiles.add_argument(
         "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures (%(default)s)"
     )
     return tiles
+
+
+def _border_option(group: Any) -> None:
+    group.add_argument(
+        "--border",
+        choices=BORDERS,
+        help="what lies beyond the picture: zeros, or its mirror image, as where a side has less than "
+        f"{SMALL_SIDE_PX} pixels always (default: {DEFAULT_BORDER})",
+    )
+
+
+def _restart_option(group: Any) -> None:
+    group.add_argument(
+        "--restart",
+        action="store_true",
+        help="throw away what an interrupted run has left, begin anew",
+    )
 
 
 def _frame_option(group: Any) -> None:
@@ -261,7 +347,12 @@ def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     )
     work.add_argument("--tile", type=_tile, metavar="N|HxW", help="largest tile in pixels (default: by the server)")
     work.add_argument("--halo", type=_halo, metavar="N|exact", help="pixels around a tile (see `edsr upscale`)")
-    parser.set_defaults(run=video.run)
+    _border_option(work)
+    work.add_argument(
+        "--max-pixels", type=int, default=VIDEO_MAX_PIXELS, metavar="N", help="refuse larger frames (%(default)s)"
+    )
+    _restart_option(work)
+    parser.set_defaults(run=video.run, command="video", parser=parser)
 
 
 def _tile(text: str) -> int | tuple[int, int]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ..async_upscaler import AsyncUpscaler
 from ..batch import MANIFEST, BatchOptions, Estimate, Outcome, Summary, estimate, run_batch
-from ..batch.sources import Job, Sources, find, read_list
+from ..batch.sources import Job, find, read_list
 from ..files import Finishing
+from ..texts import visible
 from .connection import options_of, urls_of
 from .progress import BatchProgress, duration
 
@@ -33,9 +34,11 @@ def run(args: argparse.Namespace) -> int:
         recursive=args.recursive,
         follow_links=args.follow_links,
         overwrite=args.overwrite,
+        own_results=args.own_results,
         jobs=args.jobs,
         tile=args.tile,
         halo=args.halo,
+        border=args.border,
         max_pixels=args.max_pixels,
         frame=args.frame,
         patience_s=args.patience,
@@ -53,7 +56,7 @@ def _run(
 ) -> int:
     summary = Summary()
     failures: Counter[str] = Counter()
-    looked_for = Sources(tuple(named), tuple(listed), out, options.extension, options.recursive, options.follow_links)
+    looked_for = options.sources(named, listed, out)
     with BatchProgress(lambda: sum(isinstance(one, Job) for one in find(looked_for)), summary, args.quiet) as progress:
 
         def tell(outcome: Outcome) -> None:
@@ -85,11 +88,14 @@ def _run(
         print(_in_words(summary))
     if not summary.seen and not args.json:
         print(f"note: {_nothing_found(options)}", file=sys.stderr)
+    if summary.own_results and not args.json:
+        words = "results of pictures beside them, by their names, were passed over; --own-results takes them, too"
+        print(f"note: {summary.own_results:,} {words}", file=sys.stderr)
     if summary.other_settings and not args.json:
         words = "were made with other options or another model; --overwrite makes them anew"
         print(f"note: {summary.other_settings:,} of those that are there {words}", file=sys.stderr)
     if summary.failed > FAILURES_NAMED and not args.json:
-        print(f"note: all {summary.failed:,} failures are in {out / MANIFEST}", file=sys.stderr)
+        print(f"note: all {summary.failed:,} failures are in {visible(str(out / MANIFEST))}", file=sys.stderr)
     return SOME_FAILED if summary.failed else 0
 
 
@@ -97,7 +103,7 @@ async def _estimate(
     args: argparse.Namespace, named: Sequence[str], out: Path, options: BatchOptions, listed: Sequence[str]
 ) -> Estimate:
     async with _upscaler(args) as upscaler:
-        note = lambda words: print(f"note: {words}", file=sys.stderr)  # noqa: E731
+        note = lambda words: print(f"note: {visible(words)}", file=sys.stderr)  # noqa: E731
         return await estimate(upscaler, named, out, options, listed=listed, note=note)
 
 

@@ -12,8 +12,10 @@ from typing import Any
 from tqdm import tqdm
 
 from ..batch import Summary
+from ..texts import visible
 
-LINE_EVERY_S = 10.0
+# After the first line, the next ones come less often.
+FIRST_LINE_S, LINE_EVERY_S = 10.0, 30.0
 BATCH_LINE_EVERY_S = 60.0
 
 
@@ -21,9 +23,15 @@ class TileProgress:
     """Called with (tiles done, tiles in all). Writes on standard error; a picture of one tile needs no progress."""
 
     def __init__(self, label: str, quiet: bool = False) -> None:
-        self._label, self._quiet = label, quiet
+        self._label, self._quiet = visible(label), quiet
         self._bar: Any = None
-        self._next_line = time.monotonic() + LINE_EVERY_S
+        self._expected = 0
+        self._started: float | None = None
+        self._next_line = 0.0
+
+    def expect(self, tiles: int) -> None:
+        """How many there will be in all frames; what is called with `total` knows of one frame after the other."""
+        self._expected = tiles
 
     def __enter__(self) -> TileProgress:
         return self
@@ -35,6 +43,7 @@ class TileProgress:
             self._bar.close()
 
     def __call__(self, done: int, total: int) -> None:
+        total = max(total, self._expected)
         if self._quiet or total < 2:
             return
         if not sys.stderr.isatty():
@@ -46,19 +55,23 @@ class TileProgress:
         self._bar.update(done - self._bar.n)
 
     def _line(self, done: int, total: int) -> None:
-        if time.monotonic() >= self._next_line and done < total:
-            self._next_line = time.monotonic() + LINE_EVERY_S
-            print(f"{self._label}: {done} of {total} tiles", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        if self._started is None:
+            self._started, self._next_line = now, now + FIRST_LINE_S
+        if now >= self._next_line and 0 < done < total:
+            self._next_line = now + LINE_EVERY_S
+            left = (total - done) * (now - self._started) / done
+            print(f"{self._label}: {done} of {total} tiles, {duration(left)} left", file=sys.stderr, flush=True)
 
 
 class FrameProgress:
     """Called with (frames done, frames in all or None): done, frames a second, time left. Writes on standard error."""
 
     def __init__(self, label: str, quiet: bool = False) -> None:
-        self._label, self._quiet = label, quiet
+        self._label, self._quiet = visible(label), quiet
         self._bar: Any = None
         self._first: tuple[float, int] | None = None
-        self._next_line = time.monotonic() + LINE_EVERY_S
+        self._next_line = time.monotonic() + FIRST_LINE_S
 
     def __enter__(self) -> FrameProgress:
         return self
@@ -124,8 +137,7 @@ class BatchProgress:
 
     def say(self, line: str) -> None:
         """A line on standard error, above the bar. Names that are not text are shown with what they are made of."""
-        line = line.encode("utf-8", "backslashreplace").decode("utf-8")
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(visible(line), file=sys.stderr)
 
     def update(self) -> None:
         """Show how far it is."""

@@ -6,33 +6,35 @@ import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from ..errors import BadImageError, EdsrError, ImageTooLargeError
 from .alpha import Array
+from .boxes import bit_depth
+from .budget import DEFAULT_MAX_PIXELS as DEFAULT_MAX_PIXELS
+from .budget import Budget
+from .cms import cmyk_or_lab_to_srgb
+from .colour_read import described
+from .deep_png_read import deep_frames, is_deep_png, still
+from .deep_ppm import deep_ppm
+from .depth import full_range
+from .jpeg_end import with_end
+from .kinds import unreadable
 from .metadata import Metadata, read_metadata
 from .plugins import register_plugins
-from .tiff_kinds import (
-    BITS_PER_SAMPLE,
-    PHOTOMETRIC,
-    RGB,
-    is_negative,
-    is_premultiplied,
-    main_pages,
-    unknown_channels,
-)
+from .structure import check_opened, check_structure
+from .tiff_kinds import CMYK
+from .tiff_read import Chosen, check_page, choose_page, pixels_of, retold
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# 100 megapixels become 900, 2.7 GB of RGB: more is rather an attack, or a mistake, than a wish.
-DEFAULT_MAX_PIXELS = 100_000_000
 # Formats that are read. Pillow knows more, some of which start other programs.
 READ = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "PPM")
-# Animations may hold this many times `max_pixels` over all frames.
-FRAMES_FACTOR = 10
+# Of these every frame is taken; of others that hold several pictures one.
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 # What a picture is converted to, by Pillow's mode.
 CONVERSIONS = {
     "1": "L",
@@ -45,8 +47,12 @@ CONVERSIONS = {
     "HSV": "RGB",
 }
 WITH_TRANSPARENCY = {"1": "LA", "L": "LA", "P": "RGBA", "RGB": "RGBA"}
-DEEP_WHITE = np.uint16(65_535)
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+# What Pillow says of texts and profiles in PNG files that unpack to more than it allows.
+UNPACKED = ("Decompressed data too large", "Too much memory used in text chunks")
+TEXTS = (
+    "its texts or profile unpack to more than 16 MB each, or 64 MB in all. Remove them (`exiftool -all= FILE`), or "
+    "convert the picture."
+)
 UNKNOWN_CHANNELS = "channels that the file does not name were dropped: {}"
 
 
@@ -88,31 +94,58 @@ def decode(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS, frame: 
     Args:
         data: the file's content.
         name: of the file, for messages.
-        max_pixels: a picture of more is refused before it is decoded.
+        max_pixels: a picture of more is refused before it is decoded; all frames of an animation may take what one
+            picture of that size takes with 16 bits and transparency.
         frame: take this one of an animation or of several pages, counted from 0.
 
     Raises:
         BadImageError: not a picture, damaged, truncated, or of a kind that cannot be kept (32 bits a channel).
-        ImageTooLargeError: more than `max_pixels`.
+        ImageTooLargeError: more than `max_pixels`, or it would take more memory or time than a picture of that size.
     """
-    if not data:
-        raise BadImageError(f"{name} is empty.")
-    register_plugins()
-    with _damage_is_bad_image(name), _open(data, name, max_pixels) as image:
-        return _decode(image, data, name, max_pixels, frame)
+    with _damage_is_bad_image(name):
+        budget = Budget(name, max_pixels)
+        _check(data, budget, frame)
+        data, found = with_end(data)
+        page = choose_page(io.BytesIO(data), frame)
+        if page is not None:
+            check_page(page, name, frame)
+            if not page.is_for_pillow:
+                return _decode_page(page, data, name, max_pixels)
+        with _open(data, name, max_pixels) as image:
+            return _decode(image, data, budget, frame, page, found)
 
 
-def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
-    """The pixels of a picture file's first frame, as it claims; without decoding it.
+def size_of(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS, frame: int | None = 0) -> int:
+    """The pixels of a picture file's frame, as it claims; without decoding it.
+
+    Args:
+        data, name, max_pixels: as for `decode`.
+        frame: of this one; None for all that `decode` would decode.
 
     Raises:
         BadImageError, ImageTooLargeError: as `decode`, as far as its header tells.
     """
+    with _damage_is_bad_image(name):
+        budget = Budget(name, max_pixels)
+        _check(data, budget, frame)
+        page = choose_page(io.BytesIO(data), frame or None)
+        file = None if page is None else retold(io.BytesIO(data), page.page)
+        with _open(data, name, max_pixels, file) as image:
+            count = int(getattr(image, "n_frames", 1)) if frame != 0 else 1
+            if frame is None and image.format in ANIMATED:
+                budget.check_frames(count, image.size)
+                return count * int(image.width) * int(image.height)
+            if frame and frame < count and image.format not in (*ANIMATED, "TIFF"):
+                image.seek(frame)
+                budget.check_size(image.size)
+            return int(image.width) * int(image.height)
+
+
+def _check(data: bytes, budget: Budget, frame: int | None) -> None:
     if not data:
-        raise BadImageError(f"{name} is empty.")
+        raise BadImageError(f"{budget.name} is empty.")
     register_plugins()
-    with _damage_is_bad_image(name), _open(data, name, max_pixels) as image:
-        return int(image.width) * int(image.height)
+    check_structure(data, budget, frame)
 
 
 @contextlib.contextmanager
@@ -126,51 +159,81 @@ def _damage_is_bad_image(name: str) -> Iterator[None]:
         raise ImageTooLargeError(f"{name} needs more memory than there is.") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if reason.startswith(UNPACKED):
+            raise ImageTooLargeError(f"{name}: {TEXTS}") from None
         raise BadImageError(f"{name} is damaged or truncated: {reason}.") from error
 
 
-def _open(data: bytes, name: str, max_pixels: int) -> Image.Image:
+def _open(data: bytes, name: str, max_pixels: int, file: BinaryIO | None = None) -> Image.Image:
+    """The picture as Pillow opens it, or `file` in its place."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(io.BytesIO(data), formats=[one for one in READ if one in Image.OPEN])
+        image = Image.open(file or io.BytesIO(data), formats=[one for one in READ if one in Image.OPEN])
     except UnidentifiedImageError:
-        raise BadImageError(_unknown(data, name)) from None
+        raise BadImageError(unreadable(data, name, [one for one in READ if one != "MPO"])) from None
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS if you trust it.") from None
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageTooLargeError(
-            f"{name} claims {width}x{height} = {width * height:,} pixels, more than {max_pixels:,}. If that is meant, "
-            "raise max_pixels=... (`--max-pixels`)."
-        )
+    budget = Budget(name, max_pixels)
+    budget.check_size(image.size)
+    check_opened(image.info, budget)
     return image
 
 
-def _unknown(data: bytes, name: str) -> str:
-    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
-        return f"{name} is HEIC. Install edsr-client with its extra [heif] to read it."
-    known = ", ".join(one for one in READ if one != "MPO")
-    return f"{name} is not a picture of a known format, or is damaged. Known: {known}."
+def _decode_page(page: Chosen, data: bytes, name: str, max_pixels: int) -> Picture:
+    """A page of a TIFF file that Pillow would misread."""
+    with _open(data, name, max_pixels, retold(io.BytesIO(data), page.page)) as image:
+        metadata, _, notes = read_metadata(image)
+    metadata = described(io.BytesIO(data), "TIFF", metadata, name, notes, page.page.tags)
+    notes += _notes_on(page)
+    pixels = pixels_of(data, page, max_pixels)
+    if page.kind.photometric == CMYK:
+        pixels, metadata = _from_cmyk(pixels, metadata, notes), replace(metadata, icc=None, colour=None)
+        notes += ["16 bits per channel became 8"] if page.kind.depth > 8 else []
+    if page.orientation >= 5 and metadata.dpi:
+        metadata = replace(metadata, dpi=(metadata.dpi[1], metadata.dpi[0]))
+    pixels = np.ascontiguousarray(_turned(pixels, page.orientation))
+    return Picture([pixels], metadata=metadata, notes=tuple(dict.fromkeys(notes)))
 
 
-def _decode(image: Image.Image, data: bytes, name: str, max_pixels: int, frame: int | None) -> Picture:
+def _notes_on(page: Chosen) -> list[str]:
+    unknown = page.kind.unknown_channels
+    return [*page.notes, *([UNKNOWN_CHANNELS.format(unknown)] if unknown else [])]
+
+
+def _decode(
+    image: Image.Image, data: bytes, budget: Budget, frame: int | None, page: Chosen | None, found: list[str]
+) -> Picture:
+    name, max_pixels = budget.name, budget.max_pixels
     count = int(getattr(image, "n_frames", 1))
-    if image.format == "TIFF" and frame is not None and 0 <= frame < count:  # pages have metadata of their own
+    if page is not None:  # pages have metadata of their own
+        frame = page.index
         image.seek(frame)
-    metadata, orientation, notes = read_metadata(image)
-    chosen = _choose_frames(image, count, frame, name, notes)
-    if len(chosen) * image.width * image.height > FRAMES_FACTOR * max_pixels:
-        raise ImageTooLargeError(
-            f"{name} has {len(chosen)} frames of {image.width}x{image.height}, more than {FRAMES_FACTOR} times "
-            f"{max_pixels:,} pixels in all. If that is meant, raise max_pixels=... (`--max-pixels`)."
-        )
+    if image.format == "PNG" and count > 1:  # Pillow goes through all frames for the texts, and loses the palette
+        with _open(still(data), name, max_pixels) as first:
+            metadata, orientation, notes = read_metadata(first, file=io.BytesIO(data))
+    else:
+        metadata, orientation, notes = read_metadata(image, file=io.BytesIO(data))
+    if page is not None:
+        notes += _notes_on(page)
+    tags = page.page.tags if page is not None else None
+    metadata = described(io.BytesIO(data), image.format or "", metadata, name, notes, tags)
+    hidden = int(getattr(image, "default_image", False))  # what viewers show that know no animations
+    chosen = _choose_frames(image, count - hidden, frame, name, notes)
+    notes[:0] = found
+    budget.check_frames(len(chosen), image.size)
     frames, durations = [], []
-    for index in chosen:
-        if count > 1:
-            image.seek(index)
-        pixels, metadata = _pixels(image, data, metadata, name, notes)
-        durations.append(float(image.info.get("duration") or 0))  # WebP knows it only now
+    deep = enumerate(deep_frames(data)) if is_deep_png(data) else None
+    for index in (number + hidden for number in chosen):
+        if deep is not None:
+            pixels, duration = _numbered(deep, index)
+        else:
+            if count > 1:
+                _go_to(image, index)
+                budget.check_size(image.size)  # pages and parts have sizes of their own
+            pixels, metadata = _pixels(image, data, metadata, name, notes)
+            duration = float(image.info.get("duration") or 0)  # WebP knows it only now
+        durations.append(duration)
         if 0 in pixels.shape or pixels.shape[0] * pixels.shape[1] > max_pixels:
             raise ImageTooLargeError(f"{name}: frame {index} has another size than the file claims.")
         frames.append(np.ascontiguousarray(_turned(pixels, orientation)))
@@ -186,31 +249,30 @@ def _choose_frames(image: Image.Image, count: int, frame: int | None, name: str,
         if not 0 <= frame < count:
             raise BadImageError(f"{name} has no frame {frame}; it has {count}, counted from 0.")
         return [frame]
-    if count == 1 or image.format in ("GIF", "WEBP", "PNG", "AVIF"):
+    if count == 1 or image.format in ANIMATED:
         return range(count)
-    if image.format == "TIFF":
-        pages = main_pages(image)
-        if len(pages) > 1:
-            raise BadImageError(
-                f"{name} has {len(pages)} pages. Take one at a time: frame=0 ... {count - 1} (`--frame`)."
-            )
     notes.append(f"the file holds {count} pictures; the main one was taken")
-    return [0]
+    return [image.tell()]  # in HEIC any of them may be it
 
 
 def _pixels(image: Image.Image, data: bytes, metadata: Metadata, name: str, notes: list[str]) -> tuple[Array, Metadata]:
     """The current frame as an array, and the metadata that goes with it: a converted picture has no profile."""
-    unknown = unknown_channels(image.tag_v2) if image.format == "TIFF" else 0  # type: ignore[attr-defined]
-    if unknown:
-        notes.append(UNKNOWN_CHANNELS.format(unknown))
-    if _is_deep(image, data):
-        return _deep_pixels(image, data, name), metadata
+    if image.format == "HEIF" and (bits := int(image.info.get("bit_depth") or 8)) > 8:
+        return _deep_heif(data, image.tell(), bits), metadata
+    if image.format == "AVIF" and (bits := bit_depth(data)) > 8:
+        notes.append(f"{bits} bits per channel were read as 8")
+    if image.format == "PPM" and image.mode.startswith("I"):
+        return np.asarray(image).astype(np.uint16), metadata
+    if image.format == "PPM" and (deep := deep_ppm(data)) is not None:
+        return deep, metadata
     if image.mode in ("I", "F"):
         raise BadImageError(f"{name} has 32 bits per channel; convert it to 16 or 8 bits first.")
     if image.mode in ("CMYK", "LAB"):
         notes.append(f"{image.mode} was converted to sRGB")
-        return np.asarray(_to_srgb(image, metadata, notes)), replace(metadata, icc=None)
+        return np.asarray(cmyk_or_lab_to_srgb(image, metadata, notes)), replace(metadata, icc=None, colour=None)
     image.load()
+    if image.format == "PNG":
+        _scale_transparent_grey(image, data[24])
     table = WITH_TRANSPARENCY if "transparency" in image.info else CONVERSIONS
     mode = table.get(image.mode, image.mode)
     if mode not in ("L", "LA", "RGB", "RGBA"):
@@ -218,78 +280,47 @@ def _pixels(image: Image.Image, data: bytes, metadata: Metadata, name: str, note
     return np.asarray(image if mode == image.mode else image.convert(mode)), metadata
 
 
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether it has 16 bits a channel; Pillow reads those with three channels as 8 bits."""
-    if image.mode.startswith("I;16"):
-        return True
+def _scale_transparent_grey(image: Image.Image, depth: int) -> None:
+    """A transparent grey of 2 or 4 bits, as the pixels are: Pillow spreads those over 8 bits, and not this."""
+    grey, top = image.info.get("transparency"), 2**depth - 1
+    if image.mode == "L" and depth in (2, 4) and isinstance(grey, int) and grey <= top:
+        image.info["transparency"] = grey * 255 // top
+
+
+def _deep_heif(data: bytes, index: int, bits: int) -> Array:
+    """A picture of a HEIC file as uint16; its Pillow plugin would give 8 bits."""
+    import pillow_heif
+
+    image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)[index]
+    pixels: Array = np.asarray(image)
+    if pixels.dtype != np.uint16:
+        return pixels
+    return full_range(pixels >> (16 - bits), bits)  # they stand in the highest bits: white is below 65,535
+
+
+def _go_to(image: Image.Image, index: int) -> None:
+    """Make a frame the current one, as if all before it had been looked at: Pillow's canvas depends on that."""
     if image.format == "PNG":
-        return data[24] == 16  # bit depth in IHDR
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(BITS_PER_SAMPLE, (1,))  # type: ignore[attr-defined]
-        return set(bits if isinstance(bits, tuple) else (bits,)) == {16}
-    return image.format == "PPM" and image.mode == "I"
+        for before in range(image.tell(), index):
+            image.seek(before)
+            image.load()
+    image.seek(index)
 
 
-def _deep_pixels(image: Image.Image, data: bytes, name: str) -> Array:
-    """uint16, by OpenCV where there are several channels."""
-    tags: Any = image.tag_v2 if image.format == "TIFF" else {}  # type: ignore[attr-defined]
-    if image.mode.startswith("I;16") or image.mode == "I":
-        grey = np.asarray(image).astype(np.uint16)
-        return DEEP_WHITE - grey if is_negative(tags) else grey
-    import cv2
-
-    refuse = BadImageError(f"{name} has 16 bits per channel in a form that cannot be read; convert it to 8 bits first.")
-    if image.format == "TIFF" and (image.tell() or tags.get(PHOTOMETRIC) != RGB):
-        raise refuse
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    if pixels is None or pixels.dtype != np.uint16 or pixels.shape[:2] != image.size[::-1]:
-        raise refuse
-    if pixels.ndim == 2:
-        return np.asarray(pixels)
-    if image.format == "PNG" and data[25] == 4:  # grey with alpha
-        return np.ascontiguousarray(pixels[..., [0, -1]])
-    order = [2, 1, 0, 3][: pixels.shape[2] - unknown_channels(tags)]
-    ordered = np.ascontiguousarray(pixels[..., order])
-    return _divided_by_alpha(ordered) if is_premultiplied(tags) else ordered
+def _numbered(pictures: Iterator[tuple[int, tuple[Array, float]]], index: int) -> tuple[Array, float]:
+    for number, picture in pictures:
+        if number == index:
+            return picture
+    raise ValueError(f"there is no frame {index}")
 
 
-def _divided_by_alpha(pixels: Array) -> Array:
-    """Straight colour of premultiplied; uint16 [H, W, 4]."""
-    colour, alpha = pixels[..., :3].astype(np.uint32), pixels[..., 3:].astype(np.uint32)  # 65,535 squared fits
-    straight = (colour * np.uint32(DEEP_WHITE) + alpha // 2) // np.maximum(alpha, 1)
-    return np.concatenate([np.minimum(straight, DEEP_WHITE), alpha], axis=2).astype(np.uint16)
+def _from_cmyk(pixels: Array, metadata: Metadata, notes: list[str]) -> Array:
+    """RGB or RGBA of four inks, uint8 [H, W, 4 or 5]."""
+    from PIL import Image
 
-
-def _to_srgb(image: Image.Image, metadata: Metadata, notes: list[str]) -> Image.Image:
-    from PIL import ImageCms
-
-    lab = image.mode == "LAB"
-    srgb = ImageCms.createProfile("sRGB")
-    try:
-        if lab:
-            source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-        elif metadata.icc and metadata.icc_space == "CMYK":
-            source = ImageCms.ImageCmsProfile(io.BytesIO(metadata.icc))
-        else:
-            return image.convert("RGB")
-        converted = ImageCms.profileToProfile(
-            image,
-            source,
-            srgb,
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-        if converted is not None:
-            return converted
-    except (ImageCms.PyCMSError, OSError):
-        if lab:
-            raise
-    notes.append("the CMYK profile cannot be used; colours are approximate")
-    return image.convert("RGB")
+    notes.append("CMYK was converted to sRGB")
+    inks = Image.fromarray(np.ascontiguousarray(pixels[..., :4]), "CMYK")
+    return np.concatenate([np.asarray(cmyk_or_lab_to_srgb(inks, metadata, notes)), pixels[..., 4:]], axis=2)
 
 
 def _turned(pixels: Array, orientation: int) -> Array:

@@ -41,10 +41,10 @@ def encode_deep_png(image: NDArray[Any], metadata: Metadata, format_: Format) ->
         raise ValueError("the PNG encoder failed")
     content = encoded.tobytes()
     head = len(SIGNATURE) + 25  # IHDR: length, name, 13 bytes, checksum
-    return content[:head] + b"".join(_metadata_chunks(metadata, image.ndim == 2, format_)) + content[head:]
+    return content[:head] + b"".join(metadata_chunks(metadata, image.ndim == 2, format_)) + content[head:]
 
 
-def _metadata_chunks(metadata: Metadata, grey: bool, format_: Format) -> Iterator[bytes]:
+def metadata_chunks(metadata: Metadata, grey: bool, format_: Format) -> Iterator[bytes]:
     """The chunks that hold it, taken from a PNG file of one pixel that Pillow writes."""
     from PIL import Image
 

@@ -12,6 +12,8 @@ whole from two levels on, and fades it in between. Smooth areas are thus the 16-
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,16 @@ def to_8_bits(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8
     if image.dtype == np.uint8:
         return image.astype(np.uint8, copy=False)
     return ((image.astype(np.uint32) + LEVEL // 2) // LEVEL).astype(np.uint8)
+
+
+def full_range(samples: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Levels of `bits` bits, 1 to 16, spread over all of 8 or 16 bits: uint8 up to 8 bits, else uint16."""
+    if bits in (8, 16):
+        return samples
+    top, most = (255, samples.astype(np.uint16)) if bits < 8 else (65_535, samples.astype(np.uint32))
+    highest = 2**bits - 1
+    spread: NDArray[Any] = ((most * top + highest // 2) // highest).astype(np.uint8 if bits < 8 else np.uint16)
+    return spread
 
 
 def deepen(low: NDArray[np.uint16], upscaled: NDArray[np.uint8], scale: int) -> NDArray[np.uint16]:

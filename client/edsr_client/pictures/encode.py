@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import OutputError
 from .alpha import Array, on_or_off
+from .cms import to_srgb
 from .decode import Picture
 from .deep_png import encode_deep_png
 from .depth import to_8_bits
+from .fitting import IPTC_KEYWORD, fitting_metadata, iptc_text, jpeg_segments
 from .formats import Format, check_available
 from .metadata import Metadata
 from .tiff import encode_tiff
@@ -26,6 +30,21 @@ FULL_CHROMA_QUALITY = 90
 # zlib's usual 6 takes 2.5 times as long, and saves 2.5% (a photograph of 1536x1536).
 PNG_COMPRESSION = 4
 XMP_KEYWORD = "XML:com.adobe.xmp"
+# Side of the picture with which it is tried whether an encoder takes the metadata.
+PROOF_PX = 16
+# Decoders refuse a longer text where it is packed.
+MAX_PACKED_TEXT = 2**20
+KINDS = {
+    "exif": "EXIF",
+    "xmp": "XMP",
+    "icc": "the ICC profile",
+    "photoshop": "IPTC",
+    "text": "the text",
+    "comment": "the comment",
+    "dpi": "the resolution",
+}
+# What encoders raise.
+FAILURES = (OSError, ValueError, RuntimeError, TypeError, OverflowError, MemoryError, SyntaxError, struct.error)
 
 
 def check_fits(picture: Picture, size: tuple[int, int], format_: Format) -> None:
@@ -64,12 +83,8 @@ def encode(picture: Picture, format_: Format, quality: int | None = None) -> tup
         notes.append(f"{format_.name.upper()} has no quality setting: {quality} was not used")
     metadata = _fitting_metadata(picture.metadata, frames[0], format_, notes)
     try:
-        if format_.name == "tiff":
-            return encode_tiff(frames[0], metadata), notes
-        if frames[0].dtype == np.uint16:
-            return encode_deep_png(frames[0], metadata, format_), notes
-        return _by_pillow(frames, picture, metadata, format_, quality), notes
-    except (OSError, ValueError, RuntimeError, TypeError, OverflowError, MemoryError) as error:
+        return _written(frames, picture, metadata, format_, quality), notes
+    except FAILURES as error:
         raise OutputError(f"{format_.name.upper()} cannot hold this picture of {width}x{height}: {error}.") from error
 
 
@@ -82,25 +97,33 @@ def save_options(metadata: Metadata, format_: Format) -> dict[str, Any]:
         options["icc_profile"] = metadata.icc
     if metadata.dpi and format_.name in ("png", "jpeg", "bmp"):
         options["dpi"] = metadata.dpi
-    if metadata.comment:
-        options["comment"] = metadata.comment
     if format_.name == "png":
         from PIL.PngImagePlugin import PngInfo
 
         options["pnginfo"] = PngInfo()
         for keyword, text in metadata.text:
             options["pnginfo"].add_text(keyword, text)
+        for name, content in metadata.colour.chunks if metadata.colour else ():
+            options["pnginfo"].add(name, content)
         if metadata.xmp:
             options["pnginfo"].add_itxt(XMP_KEYWORD, metadata.xmp.decode("utf-8", "replace"))
+        if metadata.photoshop:
+            text = iptc_text(metadata.photoshop)
+            options["pnginfo"].add_text(IPTC_KEYWORD, text, zip=len(text) < MAX_PACKED_TEXT)
+    elif format_.name == "jpeg":
+        options["extra"] = jpeg_segments(metadata)
     elif metadata.xmp:
         options["xmp"] = metadata.xmp
+    if metadata.comment and format_.name != "jpeg":
+        options["comment"] = metadata.comment
     return options
 
 
 def _fitting_frames(picture: Picture, format_: Format) -> tuple[list[Array], list[str]]:
     frames, notes = list(picture.frames), []
     if frames[0].dtype == np.uint16 and (not format_.deep or len(frames) > 1):
-        notes.append(f"16 bits per channel became 8 in {format_.name.upper()}; PNG and TIFF keep them")
+        keepers = "single pictures in PNG and TIFF" if len(frames) > 1 else "PNG and TIFF"
+        notes.append(f"16 bits per channel became 8 in {format_.name.upper()}; {keepers} keep them")
         frames = [to_8_bits(frame) for frame in frames]
     if not format_.half_alpha and any(_has_half_alpha(frame) for frame in frames):
         notes.append(f"{format_.name.upper()} knows opaque and empty only: what is half transparent became the nearer")
@@ -109,40 +132,59 @@ def _fitting_frames(picture: Picture, format_: Format) -> tuple[list[Array], lis
         frames = [_without_alpha(frame) for frame in frames]
     if not format_.grey:
         frames = [_as_rgb(frame) for frame in frames]
+    if not format_.icc:
+        frames = _in_srgb(frames, picture.metadata, format_, notes)
     return frames, notes
 
 
+def _in_srgb(frames: list[Array], metadata: Metadata, format_: Format, notes: list[str]) -> list[Array]:
+    """Frames whose colours a file says otherwise than by a profile, for formats that can hold neither."""
+    colour = None if metadata.icc else metadata.colour
+    icc = colour.icc(grey=frames[0].ndim == 2 or frames[0].shape[2] < 3) if colour else None
+    if colour is None or icc is None:
+        return frames
+    notes.append(f"{format_.name.upper()} cannot hold {colour.words}: the colours were converted to sRGB")
+    return [to_srgb(frame, icc) for frame in frames]
+
+
+def check_metadata(picture: Picture, format_: Format) -> list[str]:
+    """Notes on what of a picture's metadata the format cannot hold; before the work."""
+    notes: list[str] = []
+    frames, _ = _fitting_frames(replace(picture, frames=[frame[:1, :1] for frame in picture.frames[:1]]), format_)
+    _fitting_metadata(picture.metadata, frames[0], format_, notes)
+    return notes
+
+
 def _fitting_metadata(metadata: Metadata, frame: Array, format_: Format, notes: list[str]) -> Metadata:
-    """What of the metadata the format, and the kind of pixels, can hold."""
+    """What of the metadata the format, and the kind of pixels, can hold; tried with a small picture."""
     colours = 1 if frame.ndim == 2 else frame.shape[2]
-    space = "GRAY" if colours <= 2 else "RGB"
-    name = format_.name.upper()
-    icc = metadata.icc if format_.icc else None
-    if icc and metadata.icc_space != space:
-        notes.append(f"the ICC profile is for {metadata.icc_space}, the pixels in {name} are {space}: it was dropped")
-        icc = None
-    fits = len(metadata.comment or b"") <= format_.max_comment_bytes
-    lost = [
-        label
-        for label, value, held in (
-            ("EXIF", metadata.exif, format_.exif),
-            ("XMP", metadata.xmp, format_.xmp),
-            ("ICC profile", metadata.icc, format_.icc),
-            ("text", metadata.text, format_.text),
-            ("the comment", metadata.comment, fits),
-        )
-        if value and not held
-    ]
-    if lost:
-        notes.append(f"{name} cannot hold {' and '.join(lost)}: dropped")
-    return Metadata(
-        metadata.exif if format_.exif else None,
-        metadata.xmp if format_.xmp else None,
-        icc,
-        metadata.dpi,
-        metadata.text if format_.text else (),
-        metadata.comment if fits else None,
-    )
+    metadata = fitting_metadata(metadata, "GRAY" if colours <= 2 else "RGB", format_, notes)
+    if metadata == Metadata() or _is_taken(metadata, frame, format_) or not _is_taken(Metadata(), frame, format_):
+        return metadata
+    for kind, label in KINDS.items():
+        if getattr(metadata, kind) and not _is_taken(metadata.without(*(KINDS.keys() - {kind})), frame, format_):
+            notes.append(f"{format_.name.upper()} cannot hold {label} as it is: dropped")
+            metadata = metadata.without(kind)
+    return metadata
+
+
+def _is_taken(metadata: Metadata, frame: Array, format_: Format) -> bool:
+    small = np.zeros((PROOF_PX, PROOF_PX, *frame.shape[2:]), frame.dtype)
+    try:
+        _written([small], Picture([small]), metadata, format_, None)
+    except FAILURES:
+        return False
+    return True
+
+
+def _written(
+    frames: Sequence[Array], picture: Picture, metadata: Metadata, format_: Format, quality: int | None
+) -> bytes:
+    if format_.name == "tiff":
+        return encode_tiff(frames[0], metadata)
+    if frames[0].dtype == np.uint16:
+        return encode_deep_png(frames[0], metadata, format_)
+    return _by_pillow(frames, picture, metadata, format_, quality)
 
 
 def _by_pillow(

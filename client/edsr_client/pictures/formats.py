@@ -18,7 +18,7 @@ class Format:
         extensions: the first is the usual one.
         alpha, grey, deep, animated: whether it holds transparency, grey as such, 16 bits a channel, several frames.
         half_alpha: whether it holds alpha between opaque and empty.
-        exif, xmp, icc, text: whether it holds these; text is that of PNG.
+        exif, xmp, icc, text, iptc: whether it holds these; text is that of PNG, IPTC stands in Photoshop's resources.
         max_comment_bytes: longest comment, as JPEG and GIF have them; 0 for none.
         quality: the default of the setting from 0 to 100; None if it has none and is lossless.
         max_side_px: longest side it can hold.
@@ -36,6 +36,7 @@ class Format:
     xmp: bool = True
     icc: bool = True
     text: bool = False
+    iptc: bool = False
     max_comment_bytes: int = 0
     quality: int | None = None
     max_side_px: int = 2**31 - 1
@@ -44,18 +45,19 @@ class Format:
 FORMATS = {
     format_.name: format_
     for format_ in (
-        Format("png", "PNG", (".png", ".apng"), deep=True, animated=True, text=True),
+        Format("png", "PNG", (".png", ".apng"), deep=True, animated=True, text=True, iptc=True),
         Format(
             "jpeg",
             "JPEG",
             (".jpg", ".jpeg", ".jpe", ".jfif"),
             alpha=False,
+            iptc=True,
             max_comment_bytes=65_533,
             quality=95,
             max_side_px=65_535,
         ),
         Format("webp", "WEBP", (".webp",), grey=False, animated=True, quality=90, max_side_px=16_383),
-        Format("tiff", "TIFF", (".tif", ".tiff"), deep=True),
+        Format("tiff", "TIFF", (".tif", ".tiff"), deep=True, iptc=True),
         Format("bmp", "BMP", (".bmp",), alpha=False, exif=False, xmp=False, icc=False),
         Format(
             "gif",
@@ -114,5 +116,9 @@ def check_available(format_: Format) -> None:
 
     register_plugins()
     if format_.pillow not in Image.SAVE:
-        extra = " Install edsr-client with its extra [heif]." if format_.name == "heic" else ""
+        extra = (
+            " Install what does it: pip install 'pillow-heif>=1' (edsr-client's extra [heif])."
+            if format_.name == "heic"
+            else ""
+        )
         raise OutputError(f"{format_.name.upper()} cannot be written with what is installed here.{extra}")

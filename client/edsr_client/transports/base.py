@@ -27,7 +27,7 @@ class Transport(Protocol):
         """Whether a model can be asked; False if there is none of that name."""
 
     async def server_metadata(self) -> dict[str, Any]:
-        """Name and version of the server."""
+        """`name` and `version` of the server, fit to be shown, and what else it says of itself."""
 
     async def model_names(self) -> list[str]:
         """Models of the server that are ready."""

@@ -19,7 +19,7 @@ from .timing import decoding_times, merged, reorder_delay
 
 # What the muxer writes anew, or what was true of the old file only.
 STALE_METADATA: tuple[str, ...] = ("major_brand", "minor_version", "compatible_brands", "vendor_id")
-STALE_METADATA += ("encoder", "duration", "bps", "number_of_", "_statistics")
+STALE_METADATA += ("encoder", "duration", "bps", "number_of_", "_statistics", "alpha_mode")
 MIN_TIMESCALE, MAX_TIMESCALE = 10_000, 2**31 - 1
 
 

@@ -20,7 +20,7 @@ def load() -> ModuleType:
         import av
     except ImportError as error:
         raise MissingExtraError(
-            f"Videos need PyAV, which is not installed ({error}). Install edsr-client with its extra [video]: "
-            "pip install 'edsr-client[video]'."
+            f"Videos need PyAV, which is not installed ({error}). Install it: pip install "
+            "'av>=16,<19' (what the extra [video] of edsr-client brings)."
         ) from None
     return av

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..border import Border
 from ..errors import OutputError
 
 # Called with the frames that are done and those there are in all, as far as the file says: None where it does not.
@@ -65,6 +66,8 @@ CONTAINERS = {
     ".webm": ("webm", ("av1",)),
 }
 PIXEL_FORMATS = ("yuv420p", "yuv444p")
+# Frames of 8K have 33 million pixels; about six are under way at a time, upscaled ones of nine times as many.
+DEFAULT_MAX_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ class VideoOptions:
         pixel_format: "yuv420p", which everything plays, or "yuv444p", with colour in full resolution.
         sound: whether sound is copied; False leaves it out.
         segment_s: work is kept in pieces of this many seconds of video, from which a killed run goes on.
-        tile, halo: as for `AsyncUpscaler.upscale`.
+        tile, halo, border: as for `AsyncUpscaler.upscale`.
+        max_pixels: a video with larger frames is refused before they are decoded.
     """
 
     codec: str | None = None
@@ -89,6 +93,8 @@ class VideoOptions:
     segment_s: float = 10.0
     tile: int | tuple[int, int] | None = None
     halo: int | str | None = None
+    border: Border | None = None
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
     def __post_init__(self) -> None:
         if self.codec is not None and self.codec not in CODECS:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import BadVideoError
 from . import colour, library
 from .colour import Colour
+from .options import DEFAULT_MAX_PIXELS
 
 # Demuxers of FFmpeg that make a video of what is none: pictures, and any text at all ("tty").
 NO_VIDEOS = {"tty", "image2", "gif", "apng", "ico", "txd", "sup", "bmp", "webp_anim"}
@@ -60,8 +61,8 @@ class Source:
     notes: tuple[str, ...]
 
 
-def open_source(path: Path) -> Any:
-    """An opened input container of PyAV.
+def open_source(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Any:
+    """An opened input container of PyAV, whose decoders take frames of up to so many pixels.
 
     Raises:
         BadVideoError: no such file, or nothing that can be a video.
@@ -75,9 +76,10 @@ def open_source(path: Path) -> Any:
         raise BadVideoError(f"Cannot read {path}: {error.strerror}.") from None
     except ValueError as error:  # a null character in the name
         raise BadVideoError(f"Cannot read {str(path)!r}: {error}.") from None
+    options = OPTIONS | {"max_pixels": str(max_pixels)}
     try:
         # The prefix keeps a name with a colon from being taken for an address.
-        container = av.open(f"file:{path}", "r", options=OPTIONS, metadata_errors="replace")
+        container = av.open(f"file:{path}", "r", options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", "") or error
         raise BadVideoError(f"{path} is not a video, or one that is cut off at a vital place ({reason}).") from None
@@ -120,6 +122,7 @@ class Reader:
 
     Args:
         path: of the file.
+        max_pixels: frames of more are refused before they are decoded.
 
     Attributes:
         source: what is known of it.
@@ -131,12 +134,13 @@ class Reader:
         BadVideoError: not a video, none that can be upscaled, or not a single frame can be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         self._av = library.load()
         self._path = path
-        self._container = open_source(path)
+        self._container = open_source(path, max_pixels)
         try:
             self._stream = video_stream(self._container, path)
+            _limit_frames(self._stream.codec_context, path, max_pixels)
             self._stream.thread_type = "AUTO"
             self.damaged = self.spoilt = self.retimed = 0
             self._packets = 0
@@ -247,7 +251,7 @@ class Reader:
         notes = []
         if max(component.bits for component in format_.components) > 8:
             notes.append("the video has more than 8 bits a colour; the network works on 8, and the result has 8")
-        if any(component.is_alpha for component in format_.components):
+        if any(component.is_alpha for component in format_.components) or _has_alpha_beside(stream):
             notes.append("the video has transparency, which is dropped")
         if frame.interlaced_frame:
             notes.append("the video is interlaced and upscaled as it is, combs included; deinterlace it before")
@@ -276,8 +280,23 @@ class Reader:
         return None
 
 
+def _limit_frames(context: Any, path: Path, max_pixels: int) -> None:
+    """Refuse what the header says is too large, and have the decoder refuse what it does not say."""
+    if context.width * context.height > max_pixels:
+        raise BadVideoError(
+            f"{path} has frames of {context.width}x{context.height} = {context.width * context.height:,} pixels, more "
+            f"than {max_pixels:,}. If that is meant, raise max_pixels=... (`--max-pixels`)."
+        )
+    context.options = {**context.options, "max_pixels": str(max_pixels)}
+
+
 def _known(value: int, other: int, unspecified: int = colour.UNSPECIFIED) -> int:
     return int(other) if value == unspecified else int(value)
+
+
+def _has_alpha_beside(stream: Any) -> bool:
+    """Whether WebM or Matroska has alpha as a stream of its own, which decoders of VP8 and VP9 leave alone."""
+    return any(key.lower() == "alpha_mode" and value != "0" for key, value in stream.metadata.items())
 
 
 def _display_matrix(frame: Any) -> tuple[int, ...]:

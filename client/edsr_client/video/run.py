@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import files
+from ..border import margins_of
 from ..errors import IncompleteVideoError, OutputError, OutputExistsError
 from ..model_info import ModelInfo
 from . import library
@@ -42,30 +43,31 @@ async def upscale_video(
     options: VideoOptions | None = None,
     progress: VideoProgress | None = None,
     overwrite: bool = False,
+    restart: bool = False,
 ) -> VideoResult:
     """Upscale a video; sound, subtitles, chapters and titles are copied. See `AsyncUpscaler.upscale_video`."""
     from ..async_upscaler import check_tiling, grid_for
 
     options, source, started = options or VideoOptions(), Path(src), time.monotonic()
-    check_tiling(options.tile, options.halo)
+    check_tiling(options.tile, options.halo, options.border)
     named = Path(dst) if dst is not None and not files.is_folder(dst) else None
     if named is not None:
         files.check_place(source, named)
         encoding_for(named, options)
-    reader = await asyncio.to_thread(Reader, source)
+    reader = await asyncio.to_thread(Reader, source, options.max_pixels)
     try:
         model = await upscaler.model_info()
         target = named or _default_target(source, dst, model.scale, options, overwrite)
         plan = Plan(reader.source, encoding_for(target, options), model.scale)
         halo: Any = options.halo
-        grid_for((plan.source.height, plan.source.width), model, options.tile, halo)
+        grid_for((plan.source.height, plan.source.width), model, options.tile, halo, options.border)
         await asyncio.to_thread(check, plan)
         copies = await asyncio.to_thread(plan_copies, source, target, plan, options.sound)
         notes = [*plan.source.notes, *plan.notes, *copies.notes]
         for note in notes:
             logger.warning("%s", note)
         real = Path(os.path.realpath(target))
-        workshop = await asyncio.to_thread(Workshop, real, _identity(source, options, plan, model))
+        workshop = await asyncio.to_thread(Workshop, real, _identity(source, options, plan, model), restart)
         try:
             retries, answers = upscaler.retries, dict(upscaler.answers)
             resumed = workshop.frames
@@ -138,6 +140,7 @@ def _identity(source: Path, options: VideoOptions, plan: Plan, model: ModelInfo)
         },
         "tile": list(options.tile) if isinstance(options.tile, tuple) else options.tile,
         "halo": options.halo,
+        "margins": [list(axis) for axis in margins_of((plan.source.height, plan.source.width), options.border)],
         "segment_s": options.segment_s,
         "colour": asdict(plan.source.colour),
         "libraries": {name: list(version) for name, version in av.library_versions.items()},
@@ -152,7 +155,14 @@ def _leave(workshop: Workshop) -> None:
         workshop.remove()
         return
     workshop.close()
-    logger.warning("%d frames are kept in %s: the same command goes on after them", workshop.frames, workshop.folder)
+    size = sum(path.stat().st_size for path in workshop.folder.iterdir())
+    logger.warning(
+        "%d frames (%.1f MB) are kept in %s. The same command goes on after them; with --restart it begins anew, and "
+        "removing the folder frees the disk.",
+        workshop.frames,
+        size / 1e6,
+        workshop.folder,
+    )
 
 
 def _is_complete(ending: Ending | None) -> bool:
@@ -251,7 +261,7 @@ class _Pipeline:
 
     async def _upscale(self, rgb: Large) -> Large:
         halo: Any = self._options.halo
-        return await self._upscaler.upscale(rgb, tile=self._options.tile, halo=halo)
+        return await self._upscaler.upscale(rgb, tile=self._options.tile, halo=halo, border=self._options.border)
 
     async def _encode(self, thread: ThreadPoolExecutor, done: int, total: int | None, tell: VideoProgress) -> None:
         loop = asyncio.get_running_loop()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import OutputBusyError, OutputError
+from ..hidden import hidden_name
 from ..locking import LOCK, holder, take
 from .encoder import CodedPacket
 
@@ -62,6 +63,7 @@ class Workshop:
     Args:
         target: the output; links were followed.
         identity: what the work is, as JSON takes it.
+        restart: throw away what is there even of the same work.
 
     Attributes:
         segments: the finished ones, in order.
@@ -72,8 +74,8 @@ class Workshop:
         OutputError: the folder cannot be written, or another run is at work in it.
     """
 
-    def __init__(self, target: Path, identity: Mapping[str, Any]) -> None:
-        self.folder = target.parent / f".{target.name}.edsr-video"
+    def __init__(self, target: Path, identity: Mapping[str, Any], restart: bool = False) -> None:
+        self.folder = target.parent / hidden_name(target.name, ".edsr-video")
         self.segments: list[SegmentInfo] = []
         self.ending: Ending | None = None
         self.began_anew = False
@@ -82,7 +84,7 @@ class Workshop:
         try:
             self.folder.mkdir(exist_ok=True)
             self._take(target)
-            self._take_over(wanted)
+            self._take_over(wanted, restart)
         except OSError as error:
             self.close()
             raise OutputError(f"Cannot write {self.folder}: {error.strerror}.") from None
@@ -150,9 +152,9 @@ class Workshop:
             number = holder(self.folder / LOCK)
             raise OutputBusyError(f"Another run is at work on {target} (process {number}). Wait for it.")
 
-    def _take_over(self, wanted: dict[str, Any]) -> None:
+    def _take_over(self, wanted: dict[str, Any], restart: bool) -> None:
         found = _read_json(self.folder / "work.json")
-        if found != wanted:
+        if restart or found != wanted:
             self.began_anew = any(self.folder.glob("*.packets"))
             for path in self.folder.iterdir():
                 if path.name != LOCK:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edsr_serving.gpu.names import ALL, AUTO, find, normalise
+from edsr_serving.variants import PRECISIONS, RTX_ENDING, SPELLINGS
 
 from ..catalogue import read_tables
 from ..errors import CardError
-from ..precisions import PRECISIONS
 
 CATALOGUE = Path("gpus.toml")
 LOCAL_CATALOGUE = Path("gpus.local.toml")
@@ -22,7 +22,7 @@ COMPUTE_CAPABILITY = re.compile(r"\d{1,2}\.\d")
 # What they mean after `GPU=` is no card.
 WORDS = (ALL, AUTO)
 # Names of engines and configurations end so, by flavour and precision: "t4-fp32-rtx" is one of t4, never of a card.
-ENDINGS = ("-rtx", *(f"-{precision}" for precision in PRECISIONS), "-int8")
+ENDINGS = (RTX_ENDING, *(f"-{precision}" for precision in (*PRECISIONS, *SPELLINGS)))
 MEMORY_SLICES = 8
 # No figure of a card is outside, in the units of gpus.toml; within, all arithmetic stays finite.
 SMALLEST, LARGEST = 0.001, 10_000_000

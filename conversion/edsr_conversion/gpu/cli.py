@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from edsr_serving.errors import InstallationError
 from edsr_serving.gpu.devices import Device, devices
-from edsr_serving.gpu.names import make_options
+from edsr_serving.variants import AUTO as ANY_PRECISION
+from edsr_serving.variants import Variant, engine_precision
 
 from .. import catalogue, repository
 from ..catalogue import Model
@@ -27,7 +28,6 @@ from .flavours import (
     TENSORRT,
     Toolbox,
     check_release,
-    variant,
     version,
 )
 from .nvml import as_toml, choose_card, choose_cards, detect, means_all
@@ -35,7 +35,7 @@ from .planner import DEFAULTS, MIB, Assumptions, Plan, make_plan
 from .report import card_line, footer, plan_text
 from .sizing import CHART, PAGE, as_json, columns, draw, legend, page, parse_prices, rows
 from .verify import check_artefact, verify
-from .workshop import Table, Workshop, made_text, next_steps, summary
+from .workshop import Table, Workshop, made_text, next_steps, summary, together_text
 
 if TYPE_CHECKING:
     pass
@@ -84,7 +84,7 @@ def add_commands(commands: Any) -> None:
         "precision", help="write model.<precision>.onnx beside model.onnx, checked against it"
     )
     precision.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
-    precision.add_argument("--precision", choices=tuple(PRECISIONS), default=FP16, help="default: %(default)s")
+    _add_precision(precision)
     precision.set_defaults(run=_precision)
 
     container = commands.add_parser(
@@ -92,7 +92,7 @@ def add_commands(commands: Any) -> None:
     )
     container.add_argument("--gpu", help="a card; without one there is nothing to check")
     container.add_argument("--model", action="append", default=[], help="the model to be served")
-    container.add_argument("--precision", choices=tuple(PRECISIONS), default=FP16, help="default: %(default)s")
+    _add_precision(container)
     container.add_argument("--release", required=True, help="of the containers, as in 26.07")
     container.set_defaults(run=_container_check)
 
@@ -100,7 +100,12 @@ def add_commands(commands: Any) -> None:
 def _add_target(parser: argparse.ArgumentParser, gpu_help: str) -> None:
     parser.add_argument("--gpu", required=True, help=gpu_help)
     parser.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), default=FP16, help="default: %(default)s")
+    _add_precision(parser)
+
+
+def _add_precision(parser: argparse.ArgumentParser) -> None:
+    words = f"{', '.join(PRECISIONS)} or {ANY_PRECISION}; default: %(default)s"
+    parser.add_argument("--precision", type=engine_precision, choices=PRECISIONS, default=FP16, help=words)
 
 
 def _gpus(args: argparse.Namespace) -> None:
@@ -190,6 +195,9 @@ def _engines(args: argparse.Namespace) -> int:
         outcomes.append(outcome)
         if outcome.made:
             print(made_text(outcome.made), flush=True)
+    if together := together_text([outcome.made for outcome in outcomes if outcome.made]):
+        print(together)
+    repository.ignore_own(args.root)
     if any(outcome.made for outcome in outcomes):
         print(next_steps(card, flavour, args.precision))
     return _tell_errors([outcome.error for outcome in outcomes if outcome.error])
@@ -204,6 +212,10 @@ def _engines_of_many(args: argparse.Namespace, workshop: Workshop, cards: list[C
         outcomes.append(outcome)
         print(table.line(outcome), flush=True)
     print(f"\n{summary(outcomes, args.precision)}", flush=True)
+    for card in cards:
+        if "not fit" in (text := together_text([o.made for o in outcomes if o.made and o.card is card])):
+            print(f"{card.key}:{text[1:]}")
+    repository.ignore_own(args.root)
     errors = [o.error for o in outcomes if o.error and not (o.elsewhere and means_all(args.gpu))]
     if not errors and not any(outcome.made for outcome in outcomes):
         errors = [outcome.error for outcome in outcomes if outcome.error][:1]
@@ -230,7 +242,9 @@ def _verify(args: argparse.Namespace) -> None:
 
 def _built_flavour(folder: Path, card: Card, precision: str) -> str:
     """The flavour whose plan is there; TensorRT's if both are."""
-    return next((f for f in (TENSORRT, RTX) if (folder / f"{variant(card.key, f, precision)}.plan").exists()), TENSORRT)
+    return next(
+        (f for f in (TENSORRT, RTX) if (folder / f"{Variant(card.key, precision, f).name}.plan").exists()), TENSORRT
+    )
 
 
 def _precision(args: argparse.Namespace) -> None:
@@ -251,9 +265,9 @@ def _container_check(args: argparse.Namespace) -> None:
         if mismatch := check_release(sidecar["version"], args.release):
             raise EngineError(
                 f"{model.name}: the engine for {card.name} was {mismatch}. Run `make engines-container "
-                f"{make_options(card.key, args.precision)}`."
+                f"{Variant(card.key, args.precision).make_options}`."
             )
-    print(variant(card.key, TENSORRT, args.precision))
+    print(Variant(card.key, args.precision, TENSORRT).name)
 
 
 def _toolbox() -> Toolbox:

@@ -11,12 +11,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from edsr_serving.edge import DAMAGED
+from edsr_serving.variants import Variant
+
 from ..convert import folder_lock, write_file, write_pair
 from ..derive import Derived
 from ..errors import EngineError
 from ..json_text import json_text, read_json
 from .builder import Build, BuildOptions, Built, Progress, build
-from .flavours import RTX, variant
+from .flavours import RTX
 from .planner import MIB, Plan
 
 # Raise when plans change for a reason that none of an identity's parts shows.
@@ -37,7 +40,7 @@ class Engine:
 
 def paths(folder: Path, plan: Plan, flavour: str) -> tuple[Path, Path]:
     """Where an engine and its sidecar stand in a model's version folder."""
-    name = variant(plan.card.key, flavour, plan.precision)
+    name = Variant(plan.card.key, plan.precision, flavour).name
     return folder / f"{name}.plan", folder / f"{name}.json"
 
 
@@ -99,7 +102,7 @@ def build_engine(
             if engine.described_anew:
                 write_file(sidecar_path, _json(engine.sidecar))
             return engine
-        name = variant(plan.card.key, flavour, plan.precision)
+        name = Variant(plan.card.key, plan.precision, flavour).name
         timing = cache / "timing" / f"{plan.card.key}-{version}.cache" if cache else None
         log = cache / "log" / f"{onnx.sidecar['name']}-{name}.log" if cache else None
         built = build(request, progress, timing, log)
@@ -222,6 +225,6 @@ def _existing(
         today = sidecar_of(path.read_bytes(), said["builder"])
         same = (said["identity"], said["engine"]["sha256"]) == (today["identity"], today["engine"]["sha256"])
         complete = said["builder"].keys() >= BUILDER_FACTS
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except DAMAGED:
         return None
     return Engine(path, False, today, described_anew=said != today) if same and complete else None

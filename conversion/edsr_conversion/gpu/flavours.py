@@ -7,13 +7,30 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from edsr_serving.gpu.devices import Device
-from edsr_serving.gpu.names import card_and_precision, make_options
+from edsr_serving.variants import RTX, TENSORRT, Variant
 
 from ..errors import CannotBuildHereError, CardError
 from ..precisions import FP16
 from .cards import Card
 
-TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
+__all__ = [
+    "AUTO",
+    "FLAVOURS",
+    "MODULES",
+    "RTX",
+    "RTX_COMPUTE_CAPABILITIES",
+    "TENSORRT",
+    "TENSORRT_OF_RELEASE",
+    "Toolbox",
+    "check_release",
+    "choose",
+    "elsewhere",
+    "is_card",
+    "load",
+    "supports_rtx",
+    "version",
+]
+
 AUTO = "auto"
 FLAVOURS = (AUTO, TENSORRT, RTX)
 MODULES = {TENSORRT: "tensorrt", RTX: "tensorrt_rtx"}
@@ -59,16 +76,6 @@ def supports_rtx(card: Card) -> bool:
     return card.compute_capability in RTX_COMPUTE_CAPABILITIES
 
 
-def variant(card_key: str, flavour: str, precision: str = FP16) -> str:
-    """Name of a plan, its sidecar and its configuration: "a10g", "a10g-rtx", "a10g-fp32-rtx"."""
-    return card_key + ("" if precision == FP16 else f"-{precision}") + ("-rtx" if flavour == RTX else "")
-
-
-def card_and_flavour(variant_name: str) -> tuple[str, str]:
-    """What `variant` made a name of, precision aside: ("a10g", RTX) of "a10g-fp32-rtx"."""
-    return card_and_precision(variant_name)[0], RTX if variant_name.endswith("-rtx") else TENSORRT
-
-
 def choose(requested: str, card: Card, toolbox: Toolbox, precision: str = FP16) -> str:
     """The flavour to build with.
 
@@ -98,7 +105,7 @@ def choose(requested: str, card: Card, toolbox: Toolbox, precision: str = FP16) 
 
 def elsewhere(card: Card, precision: str = FP16) -> str:
     """Where and how TensorRT builds the engine for a card: indented lines."""
-    options = make_options(card.key, precision)
+    options = Variant(card.key, precision).make_options
     return (
         f"  On a machine with that card, Docker and NVIDIA's container toolkit: make engines-container {options}\n"
         f"  or, where TensorRT for Python is installed beside the card:        "

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from edsr_serving.variants import engine_precision
+
 from ..errors import PlanError
 from ..network import receptive_radius_px
 from .cards import Card
@@ -267,6 +269,7 @@ def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Ass
     Raises:
         PlanError: not even the smallest useful tile fits the card's memory, or the precision is unknown.
     """
+    precision = engine_precision(precision)
     if precision not in FORMATS:
         raise PlanError(f"There is no plan for precision {precision!r}. There are: {', '.join(FORMATS)}.")
     limits = _limits(card, network, precision, assumptions)

@@ -36,6 +36,7 @@ def plan_text(model: str, plan: Plan) -> str:
         f"weights + {contexts} + {_mib(plan.io_bytes)} buffers = {_mib(plan.instance_bytes)}",
         f"  memory           {_mib(plan.total_bytes)} at the peak of {plan.card.vram_mib:,} MiB "
         f"({plan.total_bytes / plan.card.vram_mib / MIB:.0%}), {_mib(a.server_bytes)} of it the server's",
+        f"  reserve          {a.margin:.0%} of the card stay free: for the driver, fragmentation and other programs",
         f"  decided by       {plan.decided_by}: {deciding}",
         f"                   the others would allow: {others}",
         *(f"  {'why' if index == 0 else '   '}              {note}" for index, note in enumerate(plan.notes)),

@@ -41,7 +41,8 @@ comes back has 9 times as many.
 - **largest request**: height x width of what is answered in one piece; a second and third shape are for wide and tall
   pictures (16:9, 9:16). Larger pictures of any size are cut into tiles of the first shape.
 - **instances**: copies of the model on the card: while one computes, another copies pictures over PCIe.
-- **memory MiB**: the predicted peak of a server that serves this model alone. {margin:.0%} of the card stay free.
+- **memory MiB**: the predicted peak of a server that serves this model alone. {margin:.0%} of the card stay free:
+  for the driver, fragmentation and other programs.
 - **decided by**: why the largest request is not larger. *time*: it should keep the card for {seconds:g} s at most.
   *request size*: nothing over a 4K picture is planned. *memory*: the card has no more. *tensor elements*: TensorRT
   takes 2^31-1 in a tensor. *context*: its builder plans no larger working memory. *smallest tile*: a tile must be wider

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from edsr_serving.gpu.names import make_options
+from edsr_serving.edge import DAMAGED
+from edsr_serving.variants import Variant
 from numpy.typing import NDArray
 
 from ..convert import MODEL_FILE, folder_lock, write_file
@@ -96,9 +97,8 @@ def check_artefact(path: Path, sidecar_path: Path, onnx: Derived, plan: Plan, fl
         EngineError: it is missing, damaged, or made of something else; the message has the command.
     """
     target = "engines" if flavour == RTX else "engines-container"
-    again = (
-        f"`make {target} {make_options(plan.card.key, plan.precision)} MODEL={onnx.path.parent.parent.name}` builds it"
-    )
+    options = Variant(plan.card.key, plan.precision).make_options
+    again = f"`make {target} {options} MODEL={onnx.path.parent.parent.name}` builds it"
     try:
         sidecar: dict[str, Any] = read_json(sidecar_path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -106,7 +106,7 @@ def check_artefact(path: Path, sidecar_path: Path, onnx: Derived, plan: Plan, fl
         same_plan = sidecar["plan"]["profiles"] == describe(plan)["profiles"]
     except FileNotFoundError:
         raise EngineError(f"There is no {path} with its sidecar: {again}.") from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         raise EngineError(f"The sidecar {sidecar_path} is damaged: {again}.") from None
     if not intact:
         raise EngineError(f"{path} is not the file its sidecar describes: {again}.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edsr_serving.gpu.names import make_options
+from edsr_serving.variants import Variant
 
 from .. import repository
 from ..catalogue import Model
@@ -18,7 +18,7 @@ from ..errors import CannotBuildHereError, CardError, ConversionError
 from .builder import BuildOptions, Progress
 from .cards import Card
 from .engine import Engine, build_engine
-from .flavours import RTX, TENSORRT, Toolbox, choose, is_card, supports_rtx, variant
+from .flavours import RTX, TENSORRT, Toolbox, choose, is_card, supports_rtx
 from .planner import MIB, Plan, make_plan
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Table:
 
     @classmethod
     def of(cls, cards: Sequence[Card], models: Sequence[Model], precision: str) -> Table:
-        files = [f"{variant(card.key, RTX, precision)}.plan" for card in cards]
+        files = [f"{Variant(card.key, precision, RTX).name}.plan" for card in cards]
         return cls(*(max(map(len, texts)) for texts in ([c.key for c in cards], [m.name for m in models], files)))
 
     def head(self) -> str:
@@ -168,8 +168,8 @@ def summary(outcomes: Sequence[Outcome], precision: str) -> str:
         f"engines built: {built}, up to date: {len(made) - built}, failed: {failed}; cards not here: {len(elsewhere)}; "
         f"configurations written: {sum(len(each.configurations) for each in made)}"
     ]
-    options = make_options("CARD", precision)
-    rtx = [each.engine.plan.stem.endswith("-rtx") for each in made]
+    options = Variant("CARD", precision).make_options
+    rtx = [Variant.parse(each.engine.plan.stem).flavour == RTX for each in made]
     if any(rtx):
         lines.append(f"  make serve {options}  serves an engine called ...-rtx, where the card is")
     if not all(rtx):
@@ -177,6 +177,23 @@ def summary(outcomes: Sequence[Outcome], precision: str) -> str:
     if elsewhere:
         lines.append(f"  make engines-container {options}  builds what is not here, where the card and Docker are")
     return "\n".join(lines)
+
+
+def together_text(made: Sequence[Made]) -> str:
+    """Whether the engines of several models fit one card at a time; "" for one model."""
+    plans = [each.plan for each in made]
+    if len(plans) < 2:
+        return ""
+    needed = sum(p.instances * p.instance_bytes for p in plans) + max(p.server_bytes for p in plans)
+    card, budget = plans[0].card, min(p.budget_bytes for p in plans)
+    figures = (
+        f"{needed // MIB:,} MiB by their plans; {budget // MIB:,} of the card's {card.vram_mib:,} may be planned, the "
+        "rest stays free as a reserve for the driver and what else runs there"
+    )
+    if needed <= budget:
+        return f"  together they fit: {figures}"
+    names = ", ".join(each.model.name for each in made)
+    return f"  together they do not fit: {figures}. Serve one at a time: MODEL= one of {names}"
 
 
 def made_text(made: Made) -> str:
@@ -207,7 +224,7 @@ def made_text(made: Made) -> str:
 
 def next_steps(card: Card, flavour: str, precision: str) -> str:
     """What to do with a card's engines."""
-    options = make_options(card.key, precision)
+    options = Variant(card.key, precision).make_options
     if flavour == RTX:
         return (
             f"  loads in TensorRT for RTX: `make serve {options}` where the card is, no container\n"

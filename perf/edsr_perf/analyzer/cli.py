@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from .tool import find_tool
 
 SCENARIOS = Path("perf/scenarios")
 RESULTS = Path("perf/results")
-TOOL_FOLDER = Path(".venv/perf_analyzer")
+# In the environment that this runs in, whatever it is called (VENV= of make).
+TOOL_FOLDER = Path(sys.prefix) / "perf_analyzer"
 REGRESSION = 20
 
 
@@ -32,7 +34,7 @@ def add_commands(commands: Any) -> None:
     run.add_argument("--grpc-url", help="its gRPC host:port (default: the next port)")
     run.add_argument("--metrics-url", help="its metrics (default: the port after that)")
     run.add_argument("--out", type=Path, help="default: perf/results/run-SCENARIO-MODEL-PRECISION.json")
-    run.add_argument("--tools", type=Path, help="folder for perf_analyzer (default: .venv/perf_analyzer)")
+    run.add_argument("--tools", type=Path, help="folder for perf_analyzer (default: in this Python environment)")
     run.set_defaults(run=reported(_run))
     shown = commands.add_parser("report", help="the HTML report of a file of results, beside it")
     shown.add_argument("results", type=Path)
@@ -48,7 +50,7 @@ def add_commands(commands: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     named = Path(args.scenario)
     scenario = read_scenario(named if named.suffix == ".toml" else args.root / SCENARIOS / f"{named}.toml")
-    tool = find_tool(args.tools or args.root / TOOL_FOLDER, _tell)
+    tool = find_tool(args.tools or TOOL_FOLDER, _tell)
     if args.url:
         data = run_scenario(scenario, tool, _endpoint(args), args.model, _tell)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .results import key_of
+from .results import entry_reached, key_of
 from .scenarios import Load
 
 # However even the windows were: machines are shared, and five per cent is nothing to act upon.
@@ -41,12 +41,12 @@ class Change:
 
 
 def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
-    """Every measurement that both have; `a` is before, `b` after."""
+    """Every measurement that both have, and whose rate both reached; `a` is before, `b` after."""
     after = {key_of(entry): entry for entry in b["measurements"]}
     changes = []
     for entry in a["measurements"]:
         other = after.get(key_of(entry))
-        if other is None:
+        if other is None or not (entry_reached(entry) and entry_reached(other)):
             continue
         before_ms, after_ms = entry["latency_ms"]["p50"], other["latency_ms"]["p50"]
         changes.append(
@@ -63,8 +63,12 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
 
 
 def label_of(entry: Mapping[str, Any]) -> str:
-    """A measurement in words."""
-    return Load(**{field: entry[field] for field in Load.__dataclass_fields__}).label
+    """A measurement in words; one whose rate was not reached says so."""
+    label = Load(**{field: entry[field] for field in Load.__dataclass_fields__}).label
+    if entry_reached(entry):
+        return label
+    worst = min(entry.get("window_per_s", [entry["throughput_per_s"]]))
+    return f"{label}: not reached ({worst:.1f}/s)"
 
 
 def as_text(changes: list[Change]) -> str:

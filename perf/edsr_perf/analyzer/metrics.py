@@ -6,7 +6,7 @@ import re
 import urllib.request
 from collections.abc import Mapping
 
-LINE = re.compile(r"^((?:edsr|nv_inference|nv_cpu|nv_gpu)_\w+)\{([^}]*)\} ([0-9.eE+-]+)$", re.MULTILINE)
+LINE = re.compile(r"^((?:nv_inference|nv_cpu|nv_gpu)_\w+)\{([^}]*)\} ([0-9.eE+-]+)$", re.MULTILINE)
 GAUGES = ("nv_cpu", "nv_gpu", "nv_inference_pending")
 TIMEOUT_S = 5.0
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from .compare import SAME, Change, label_of
-from .results import key_of
+from .results import entry_reached, key_of
 from .scenarios import IN_PROCESS
 
 COLOURS = ("#1f6f8b", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#3c3c3c")
@@ -86,9 +86,13 @@ def figures(entries: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str, st
             if all(e["histogram_ms"] for e in ladder):
                 bare = [e for e in entries if e["protocol"] == IN_PROCESS and (e["height"], e["width"]) == size]
                 yield f"How even, {name}", "Every request's latency over the median.", _histograms([*bare, *ladder])
-    rates = [e for e in entries if e["request_rate"]]
+    rates = [e for e in entries if e["request_rate"] and entry_reached(e)]
     if len(rates) > 1:
-        yield "Poisson arrivals", "Requests come when they come; latency against their rate.", _rates(rates)
+        yield (
+            "Poisson arrivals",
+            "Requests come when they come, whatever waits; latency from the intended start. Rates that were reached.",
+            _rates(rates),
+        )
     served = [e for e in entries if e["protocol"] != IN_PROCESS]
     yield "Where the time goes", "Means per request, as perf_analyzer and the server count them.", _split(served)
 
@@ -242,8 +246,7 @@ def _table(entries: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             html.escape(f"{entry['name']}: {label_of(entry)}"),
-            *(f"{entry['latency_ms'][name]:.1f}" for name in ("p50", "p95", "p99", "mean")),
-            f"{statistics.median(entry['window_p99_over_p50']):.2f}" if "window_p99_over_p50" in entry else "",
+            *_latencies(entry),
             f"{entry['throughput_per_s']:.1f}",
             f"{entry['megapixels_per_s']:.3f}",
             f"{entry['spread']:.1%}",
@@ -252,6 +255,14 @@ def _table(entries: Sequence[Mapping[str, Any]]) -> str:
         for entry in entries
     ]
     return _html_table(head, rows)
+
+
+def _latencies(entry: Mapping[str, Any]) -> list[str]:
+    """The cells of p50, p95, p99, mean and p99/p50: empty where the rate was not reached."""
+    if not entry_reached(entry):
+        return [""] * 5
+    even = f"{statistics.median(entry['window_p99_over_p50']):.2f}" if "window_p99_over_p50" in entry else ""
+    return [*(f"{entry['latency_ms'][name]:.1f}" for name in ("p50", "p95", "p99", "mean")), even]
 
 
 def _tiled_table(entries: Sequence[Mapping[str, Any]]) -> str:

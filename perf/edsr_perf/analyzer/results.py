@@ -10,12 +10,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from edsr_serving.edge import read_json
+
 from ..errors import ScenarioError
 from .runner import Window
 from .scenarios import Load
 
 FORMAT = 1
 BINS = 40
+# Of the rate asked for.
+REACHED = 0.9
 
 
 def measurement(load: Load, windows: Sequence[Window], metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -35,28 +39,37 @@ def measurement(load: Load, windows: Sequence[Window], metrics: Mapping[str, flo
         "latency_ms": {key: round(value, 3) for key, value in sorted(middle.items())},
         "window_p50_ms": [round(value, 3) for value in medians],
         "window_p99_over_p50": [round(window.latency["p99"] / window.latency["p50"], 3) for window in windows],
+        "window_per_s": [round(window.throughput, 3) for window in windows],
+        "refused": sum(window.refused for window in windows),
         "spread": round((max(medians) - min(medians)) / statistics.median(medians), 4),
-        "split_ms": {key: round(value, 3) for key, value in split_of(windows, metrics).items()},
+        "split_ms": {key: round(value, 3) for key, value in split_of(windows).items()},
         "histogram_ms": histogram(times),
         "metrics": dict(metrics),
     }
 
 
-def split_of(windows: Sequence[Window], metrics: Mapping[str, float]) -> dict[str, float]:
-    """Where a request's time goes, medians over the windows, in milliseconds.
+def words(load: Load, window: Window) -> str:
+    """A window in a line: its latencies, unless the server did not keep up with the rate that was asked for."""
+    if not reached(load.request_rate, window.throughput):
+        return f"not reached: {window.throughput:.1f}/s, {window.refused} refused"
+    return f"p50 {window.latency['p50']:.1f} ms, p99 {window.latency['p99']:.1f} ms"
 
-    perf_analyzer takes Triton's statistics, which do not see the queue of the CPU backend and what comes after it: its
-    own counters say what of perf_analyzer's "network" (all that is neither client nor in the statistics) that was.
-    """
-    split = {key: _median(w.split[key] for w in windows) for key in windows[0].split}
-    requests = metrics.get("nv_inference_request_success", 0)
-    if requests and "edsr_compute_duration_us" in metrics:
-        queue = metrics["edsr_queue_duration_us"] / requests / 1000
-        compute = metrics["edsr_compute_duration_us"] / requests / 1000
-        split["network"] = max(0.0, split["network"] - queue - compute)
-        split["queue"] += queue
-        split["compute"] += compute
-    return split
+
+def reached(request_rate: float, throughput_per_s: float) -> bool:
+    """Whether answers came at the rate asked for: latencies of another rate are not shown under it."""
+    return throughput_per_s >= REACHED * request_rate
+
+
+def entry_reached(entry: Mapping[str, Any]) -> bool:
+    """The same of a measurement in a file of results: all of its windows."""
+    worst = min(entry.get("window_per_s", [entry["throughput_per_s"]]))
+    return reached(entry["request_rate"], worst)
+
+
+def split_of(windows: Sequence[Window]) -> dict[str, float]:
+    """Where a request's time goes, medians over the windows, in milliseconds: perf_analyzer's own breakdown, which
+    takes Triton's statistics."""
+    return {key: _median(w.split[key] for w in windows) for key in windows[0].split}
 
 
 def histogram(times_ms: Sequence[float], bins: int = BINS) -> dict[str, list[float]] | None:
@@ -78,7 +91,7 @@ def read_results(path: Path) -> dict[str, Any]:
         ScenarioError: it cannot be read, or does not.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = read_json(path)
     except OSError as error:
         raise ScenarioError(f"Cannot read the results {path}: {error.strerror}.") from None
     except ValueError as error:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edsr_client import server_keys
+from edsr_client.addresses import address
+
 from ..errors import ToolError
 from .scenarios import Load
 
@@ -38,6 +41,7 @@ class Window:
         split: means of "client", "network", "queue", "compute".
         latencies: of every request in the order they were sent; empty without shared memory, where perf_analyzer would
             write the pictures themselves beside them.
+        refused: requests that the server had no room for; only of an open loop, perf_analyzer ends with the first.
     """
 
     requests: int
@@ -45,25 +49,26 @@ class Window:
     latency: Mapping[str, float]
     split: Mapping[str, float]
     latencies: tuple[float, ...]
+    refused: int = 0
 
 
-def arguments(load: Load, model: str, url: str, scale: int, folder: Path) -> list[str]:
-    """perf_analyzer's arguments for a load; what it writes goes to out.csv and export.json in `folder`.
+def arguments(
+    load: Load, model: str, url: str, scale: int, folder: Path, headers: Mapping[str, str] | None = None
+) -> list[str]:
+    """perf_analyzer's arguments for a load with a concurrency; it writes to out.csv and export.json in `folder`.
 
-    Without a warm-up of its own: before requests at a rate, and now and then before others, version 2.60 never comes to
-    an end with it. The session has the server prepare every shape instead.
+    Without a warm-up of its own: now and then version 2.60 never comes to an end with it. The session has the server
+    prepare every shape instead.
+
+    `headers` show the key to statistics and shared memory, see `edsr_client.server_keys`.
     """
-    how = (
-        ["--request-rate-range", f"{load.request_rate:g}", "--request-distribution", "poisson"]
-        if load.request_rate
-        else ["--concurrency-range", str(load.concurrency)]
-    )
     answer_bytes = load.pixels * scale * scale * 3
     memory = ["--shared-memory", "system", "--output-shared-memory-size", str(answer_bytes)]
     return [
         *("-m", model, "-u", url, "-i", load.protocol, "-b", "1"),
         *("--shape", f"image:{load.height},{load.width},3"),
-        *how,
+        *("--concurrency-range", str(load.concurrency)),
+        *(word for name, value in (headers or {}).items() for word in ("-H", f"{name}:{value}")),
         *("--request-count", str(load.requests)),
         *("-f", str(folder / "out.csv"), "--verbose-csv"),
         # Without shared memory the export holds every byte of every picture.
@@ -89,7 +94,9 @@ def _run_once(tool: Sequence[str], load: Load, model: str, url: str, scale: int,
     """A window; None if it did not come to an end."""
     with tempfile.TemporaryDirectory(prefix="edsr-perf-") as name:
         folder = Path(name)
-        command = [*tool, *arguments(load, model, url, scale, folder)]
+        key = server_keys.find(address(url, load.protocol))
+        where, headers = (key.address.host_port, key.headers) if key else (url, {})
+        command = [*tool, *arguments(load, model, where, scale, folder, headers)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=patience_s, check=False)
         except subprocess.TimeoutExpired:
@@ -117,7 +124,7 @@ def window_of(table: str, exported: Mapping[str, Any] | None, load: Load) -> Win
         split = {part: sum(float(row[column]) for column in columns) / 1000 for part, columns in SPLIT.items()}
         latency = {f"p{p}": float(row[f"p{p} latency"]) / 1000 for p in PERCENTILES}
         latency["mean"] = float(row["Avg latency"]) / 1000
-        throughput = load.concurrency / latency["mean"] * 1000 if load.concurrency else float(row["Inferences/Second"])
+        throughput = load.concurrency / latency["mean"] * 1000
         if exported is None:
             return Window(load.requests, throughput, latency, split, ())
         requests = exported["experiments"][0]["requests"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def read_scenario(path: Path) -> Scenario:
         data = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ScenarioError(f"Cannot read the scenario {path}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ScenarioError(f"{path} is not TOML: {error}.") from None
     return scenario_of(data, path.stem)
 
@@ -97,13 +97,15 @@ def scenario_of(data: Mapping[str, Any], name: str) -> Scenario:
     """
     _only(data, {"description", "windows", "measurement", "tiled"}, name)
     windows = _whole(data.get("windows", 3), f"{name}: windows")
-    loads = [load for table in data.get("measurement", []) for load in _loads(table, name)]
+    loads = [load for table in _list(data, "measurement", name) for load in _loads(table, name)]
     tiled = []
-    for table in data.get("tiled", []):
+    for table in _list(data, "tiled", name):
         _only(table, {"name", "sides", "rounds"}, name)
-        for side in table.get("sides", []):
+        for side in _list(table, "sides", name):
             where = f"{name}: tiled"
-            tiled.append(Tiled(str(table["name"]), _whole(side, where), _whole(table.get("rounds", 3), where)))
+            tiled.append(
+                Tiled(str(table.get("name", "tiled")), _whole(side, where), _whole(table.get("rounds", 3), where))
+            )
     if not loads and not tiled:
         raise ScenarioError(f"{name} measures nothing: it has neither [[measurement]] nor [[tiled]].")
     return Scenario(name, str(data.get("description", "")), windows, tuple(loads), tuple(tiled))
@@ -114,25 +116,26 @@ def _loads(table: Mapping[str, Any], name: str) -> Iterator[Load]:
     where = f"{name}: measurement {group!r}"
     known = {"name", "sizes", "protocols", "shared_memory", "concurrency", "request_rate", "requests"}
     _only(table, known, where)
-    if not group or not table.get("sizes"):
+    sizes = _list(table, "sizes", where)
+    if not group or not sizes:
         raise ScenarioError(f"{where} needs a name, and sizes = [[height, width], ...].")
     if bool(table.get("concurrency")) == bool(table.get("request_rate")):
         raise ScenarioError(f"{where} needs either concurrency or request_rate.")
-    protocols = table.get("protocols", ["http"])
-    if not set(protocols) <= set(PROTOCOLS):
+    protocols = _list(table, "protocols", where, ["http"])
+    if not all(protocol in PROTOCOLS for protocol in protocols):
         raise ScenarioError(f"{where}: protocols are {', '.join(PROTOCOLS)}, not {protocols}.")
     if IN_PROCESS in protocols and (len(protocols) > 1 or table.get("concurrency") != [1] or "shared_memory" in table):
         raise ScenarioError(f"{where}: {IN_PROCESS} stands in a table of its own, with concurrency = [1].")
     requests = _whole(table.get("requests", 50), where)
-    for size in table["sizes"]:
+    for size in sizes:
         if not isinstance(size, list) or len(size) != 2:
             raise ScenarioError(f"{where}: a size is [height, width], not {size}.")
         height, width = (_whole(side, where) for side in size)
         for protocol in protocols:
-            for shared in table.get("shared_memory", [False]):
-                for number in table.get("concurrency", []):
+            for shared in _list(table, "shared_memory", where, [False]):
+                for number in _list(table, "concurrency", where):
                     yield Load(group, height, width, protocol, bool(shared), _whole(number, where), 0.0, requests)
-                for rate in table.get("request_rate", []):
+                for rate in _list(table, "request_rate", where):
                     if not isinstance(rate, int | float) or not 0 < rate < 1e6:
                         raise ScenarioError(f"{where}: a request_rate is a number above 0, not {rate!r}.")
                     if rate > requests:  # perf_analyzer's own condition
@@ -140,7 +143,16 @@ def _loads(table: Mapping[str, Any], name: str) -> Iterator[Load]:
                     yield Load(group, height, width, protocol, bool(shared), 0, float(rate), requests)
 
 
-def _only(table: Mapping[str, Any], known: set[str], where: str) -> None:
+def _list(table: Mapping[str, Any], key: str, where: str, default: Sequence[Any] = ()) -> list[Any]:
+    value = table.get(key, list(default))
+    if not isinstance(value, list):
+        raise ScenarioError(f"{where}: {key} must be a list, not {value!r}.")
+    return value
+
+
+def _only(table: Any, known: set[str], where: str) -> None:
+    if not isinstance(table, dict):
+        raise ScenarioError(f"{where}: every entry is a table, not {table!r}.")
     if unknown := sorted(set(table) - known):
         raise ScenarioError(f"{where} knows no {', '.join(unknown)}. It knows: {', '.join(sorted(known))}.")
 

@@ -17,6 +17,7 @@ from ..machine import machine
 from ..tiled import measure_tiled
 from . import metrics, results
 from .in_process import InProcess
+from .open_loop import open_window
 from .runner import Window, run_window
 from .scenarios import IN_PROCESS, Load, Scenario
 from .tool import VERSION
@@ -90,10 +91,7 @@ def run_scenario(
                 else:
                     window, counters[index] = _served(tool, load, endpoint, info)
                 windows[index].append(window)
-                tell(
-                    f"[{number + 1}/{scenario.windows}] {load.name}: {load.label}: "
-                    f"p50 {window.latency['p50']:.1f} ms, p99 {window.latency['p99']:.1f} ms"
-                )
+                tell(f"[{number + 1}/{scenario.windows}] {load.name}: {load.label}: {results.words(load, window)}")
         tiled = [_tiled(upscaler, each.name, each.side, each.rounds, tell) for each in scenario.tiled]
     measured = [results.measurement(load, windows[index], counters[index]) for index, load in enumerate(loads)]
     return _content(scenario, info, endpoint, measured, tiled, time.monotonic() - started)
@@ -102,7 +100,11 @@ def run_scenario(
 def _served(tool: Sequence[str], load: Load, endpoint: Endpoint, info: ModelInfo) -> tuple[Window, dict[str, float]]:
     """A window, and how far the server's counters grew in it."""
     before = metrics.read_metrics(endpoint.metrics, info.name) if endpoint.metrics else {}
-    window = run_window(tool, load, info.name, endpoint.of(load.protocol), info.scale)
+    url = endpoint.of(load.protocol)
+    if load.request_rate:
+        window = open_window(load, info.name, url, info.scale)
+    else:
+        window = run_window(tool, load, info.name, url, info.scale)
     after = metrics.read_metrics(endpoint.metrics, info.name) if endpoint.metrics else {}
     return window, metrics.difference(before, after)
 

@@ -141,6 +141,8 @@ def _bring_libraries(folder: Path) -> None:
         f"Dir::Cache={apt.absolute()}/cache",
         "Dir::State::status=/dev/null",
         "APT::Sandbox::User=root",
+        # Where apt-file is installed, apt would fetch the lists of all files, hundreds of MB.
+        "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false",
     ]
     command = ["apt-get", "-qq", *(word for option in options for word in ("-o", option))]
     _run([*command, "update"], folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PerfError, reported
+from ..publishing import add_options, target, where
 from ..sections import write_json
 
 SHAPES = "256x256,512x512"
@@ -23,7 +24,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--shapes", type=shapes_of, default=shapes_of(SHAPES), help=f"LR pixels; default {SHAPES}")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each; default %(default)s")
     parser.add_argument("--without", action="append", default=[], metavar="NAME", help="leave one out; repeatable")
-    parser.add_argument("--results", type=Path, help="folder for the JSON file; default perf/results")
+    parser.add_argument("--results", type=Path, help="folder for the JSON file")
+    add_options(parser)
     parser.add_argument("--render-only", action="store_true", help="render the page from the figures that are kept")
     parser.set_defaults(run=reported(_run))
 
@@ -40,10 +42,11 @@ def _run(args: argparse.Namespace) -> int:
     from . import page
 
     if not args.render_only:
-        path = (args.results or args.root / "perf" / "results") / f"baselines-{args.model}.json"
-        write_json(path, _measured(args))
-        print(f"wrote {path}")
-    if args.results is None:
+        result = _measured(args)
+        path = target(args.root, f"baselines-{args.model}", result, args.publish, args.results)
+        write_json(path, result)
+        print(where(path, args.publish))
+    if (args.publish or args.render_only) and args.results is None:
         print(f"wrote {page.write(args.root)}")
     return 0
 

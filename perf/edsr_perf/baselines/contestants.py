@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import MissingModelError
+from ..sections import sidecar_network
 from . import service
 from .catalogue import ARRAY, JPEG, Baseline
 from .environments import python_of
@@ -197,7 +197,7 @@ def subject_of(root: Path, model: str, threads: int) -> Subject:
     (found,) = select(load_models(root), [model])
     built = root / "model_repository" / model / "1"
     try:
-        network = json.loads((built / "model.json").read_text("utf-8"))["network"]
+        network = sidecar_network(built, "scale")
     except (OSError, ValueError, KeyError):
         raise MissingModelError(f"{model} is not built. Run `make onnx MODEL={model}`.") from None
     if not (built / "model.onnx").is_file():

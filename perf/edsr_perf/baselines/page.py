@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from ..publishing import kind_of
 from ..sections import read_results, table, write_section
 from .catalogue import ARRAY, JPEG, PNG
 
@@ -20,7 +23,35 @@ def write(root: Path) -> Path:
 
 def section(results: list[dict[str, Any]]) -> str:
     """All tables, one per model."""
-    return "\n".join(one_model(result) for result in results) or NOT_MEASURED
+    if not results:
+        return NOT_MEASURED
+    tables = [f"**{kind_of(result['machine'])}**\n\n{one_model(result)}" for result in results]
+    return "\n".join([beside_opencv(results), *tables])
+
+
+def beside_opencv(results: list[dict[str, Any]]) -> str:
+    """How many times as fast as OpenCV a request over HTTP is: a column for each kind of processor, each of one run."""
+    kinds = list(dict.fromkeys(kind_of(result["machine"]) for result in results))
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for result in results:
+        for precision, shape, ratio in _ratios(result):
+            found.setdefault((result["model"], shape, precision), {})[kind_of(result["machine"])] = ratio
+    rows = [["OpenCV's time over ours", "picture", "served in", *kinds]]
+    rows += [
+        [*key, *(f"{ratios[k]:.1f}x" if k in ratios else "not measured" for k in kinds)]
+        for key, ratios in found.items()
+    ]
+    return table(rows, "lll" + "r" * len(kinds))
+
+
+def _ratios(result: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
+    """(precision, shape, median of the rounds' ratios of OpenCV's time to ours), from pixels to pixels."""
+    rows = {(row["key"], tuple(row["shape"])): row for row in result["rows"] if row["level"] == ARRAY}
+    for (key, shape), row in rows.items():
+        opencv = rows.get(("opencv", shape))
+        if opencv and (key == "ours" or key.startswith("ours-")):
+            ratios = [theirs / ours for theirs, ours in zip(opencv["rounds_s"], row["rounds_s"], strict=True)]
+            yield row["precision"], f"{shape[0]}x{shape[1]}", median(ratios)
 
 
 def one_model(result: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..publishing import kind_of
 from ..sections import write_whole
 
 COLOURS = {"f32": "#1f6f8b", "bf16": "#d1495b", "int8": "#5b8c3a"}
@@ -17,7 +18,8 @@ FEWEST, MOST = 1.0, 1e4
 
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
-    """Draw all results; the first one's processor and claims."""
+    """Draw the results of the first one's machine, and its claims: no chart mixes machines."""
+    results = [result for result in results if kind_of(result["machine"]) == kind_of(results[0]["machine"])]
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -57,7 +59,7 @@ def _processor(axes: Any, results: list[dict[str, Any]]) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("operations per byte, every layer through memory")
-    axes.set_ylabel("GFLOP/s on this processor")
+    axes.set_ylabel(f"GFLOP/s on {kind_of(results[0]['machine'])}")
 
 
 def _claims(axes: Any, claims: list[dict[str, Any]]) -> None:

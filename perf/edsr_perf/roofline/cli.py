@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..baselines.cli import shapes_of
 from ..errors import MissingModelError, PerfError, reported
+from ..publishing import add_options, target, where
 from ..sections import read_results, write_json
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def add_command(commands: Any) -> None:
     which.add_argument("--gpu", help="print the limits of a card of gpus.toml instead; nothing is measured")
     which.add_argument("--all", action="store_true", help="the same for all cards")
     which.add_argument("--render-only", action="store_true", help="render the page from the figures that are kept")
-    parser.add_argument("--results", type=Path, help="folder for the JSON file; default perf/results")
+    parser.add_argument("--results", type=Path, help="folder for the JSON file")
+    add_options(parser)
     parser.set_defaults(run=reported(_run))
 
 
@@ -45,15 +47,16 @@ def _run(args: argparse.Namespace) -> int:
     if args.gpu or args.all:
         print(_cards_in_words(args))
         return 0
-    folder = args.results or args.root / "perf" / "results"
     if args.render_only:
         for result in read_results(args.root, "roofline-*.json"):
-            write_json(folder / f"roofline-{result['model']}.json", result | datasheets(args.root, result["model"]))
+            path = target(args.root, f"roofline-{result['model']}", result, True, args.results)
+            write_json(path, result | datasheets(args.root, result["model"]))
     else:
-        path = folder / f"roofline-{args.model}.json"
-        write_json(path, _measured(args) | datasheets(args.root, args.model))
-        print(f"wrote {path}")
-    if args.results is None:
+        result = _measured(args) | datasheets(args.root, args.model)
+        path = target(args.root, f"roofline-{args.model}", result, args.publish, args.results)
+        write_json(path, result)
+        print(where(path, args.publish))
+    if (args.publish or args.render_only) and args.results is None:
         print("wrote " + ", ".join(map(str, page.write(args.root))))
     return 0
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..baselines.page import milliseconds
+from ..publishing import kind_of
 from ..sections import read_results, table, write_section
 from .chart import draw
 
@@ -29,12 +30,12 @@ def section(results: list[dict[str, Any]]) -> str:
     if not results:
         return NOT_MEASURED
     parts = [f"![Measured beside the limit, and claims beside theirs]({CHART})\n"]
-    parts += [processor_table(result) for result in results]
+    parts += [f"**{kind_of(result['machine'])}**\n\n{processor_table(result)}" for result in results]
     parts.append(
         "What the replaced service claims, beside the limit of the datasheet in fp16 (nothing here was measured on a "
         f"card):\n\n{claims_table(results[0]['claims'])}"
     )
-    for result in results:
+    for result in {result["model"]: result for result in results}.values():  # datasheets are the same everywhere
         parts.append(
             f"{result['model']} at the limit of each card's datasheet; measured on a card: not measured.\n\n"
             f"{card_table(result['cards'])}"

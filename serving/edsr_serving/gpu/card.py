@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..edge import DAMAGED, read_json
 from ..errors import InstallationError, NothingToServeError
 from ..repository import ServableModel
+from ..variants import DEFAULT_PRECISION, RTX, RTX_ENDING, Variant
 from .devices import Device
-from .names import AUTO, DEFAULT_PRECISION, card_and_precision, find, make_options, normalise
+from .names import AUTO, find, normalise
 
-RUNTIME = "tensorrt-rtx"
+RUNTIME = RTX  # its distribution has the flavour's name
 NO_GPU = (
     "This machine has no NVIDIA GPU, or no driver. `make serve` without GPU= serves on the CPU; an engine built here "
     "can be copied with its model_repository to the machine that has the card."
@@ -52,12 +53,12 @@ def card_key(name: str, repository: Path, cards: Sequence[Device]) -> str:
 def _engines(repository: Path) -> list[tuple[str, list[str], int]]:
     """(card, the driver's names for it, MiB of memory planned for) of every engine whose sidecar can be read."""
     found = []
-    for sidecar in sorted(repository.glob("*/1/*-rtx.json")):
+    for sidecar in sorted(repository.glob(f"*/1/*{RTX_ENDING}.json")):
         try:
-            engine = json.loads(sidecar.read_text(encoding="utf-8"))
+            engine = read_json(sidecar)
             card, vram_mib = engine["card"], engine["plan"]["vram_bytes"] // 2**20
             found.append((str(card["key"]), list(map(str, card["driver_names"])), vram_mib))
-        except (OSError, ValueError, KeyError, TypeError):
+        except DAMAGED:
             continue
     return found
 
@@ -65,7 +66,7 @@ def _engines(repository: Path) -> list[tuple[str, list[str], int]]:
 def _known(repository: Path, engines: Sequence[tuple[str, list[str], int]]) -> dict[str, set[str]]:
     """The driver's names, as far as engines tell them, of every card that has an engine or a configuration."""
     known: dict[str, set[str]] = {
-        card_and_precision(config.stem)[0]: set() for config in sorted(repository.glob("*/configs/*.pbtxt"))
+        Variant.parse(config.stem).card: set() for config in sorted(repository.glob("*/configs/*.pbtxt"))
     }
     for key, driver_names, _ in engines:
         known.setdefault(key, set()).update(driver_names)
@@ -85,10 +86,10 @@ def check_engines(models: Sequence[ServableModel], cards: Sequence[Device], runt
         raise InstallationError("TensorRT for RTX is not installed in this environment. Run `make setup`.")
     warnings = []
     for model in models:
-        sidecar: dict[str, Any] = json.loads(model.sidecar.read_text(encoding="utf-8"))
+        sidecar: dict[str, Any] = read_json(model.sidecar)
         card, built_with = sidecar["card"], sidecar["version"]
-        options = make_options(card["key"], sidecar.get("precision", DEFAULT_PRECISION))
-        again = f"`make engines {options} FLAVOUR=tensorrt-rtx` builds it again"
+        options = Variant(card["key"], sidecar.get("precision", DEFAULT_PRECISION)).make_options
+        again = f"`make engines {options} FLAVOUR={RTX}` builds it again"
         if cards[0].compute_capability != card["compute_capability"]:
             raise NothingToServeError(
                 f"{model.name}: the engine is for {card['name']} ({card['compute_capability']}), and this machine has "

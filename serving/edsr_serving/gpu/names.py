@@ -1,4 +1,4 @@
-"""Names of cards, however people and drivers write them, and of their engines: the one place that reads them."""
+"""Names of cards, however people and drivers write them: the one place that reads them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import difflib
 import re
 from collections.abc import Collection, Mapping
 
-from ..options import GPU_PRECISIONS
+from ..variants import AUTO
 
 # What they mean after `GPU=` is no card.
-AUTO, ALL = "auto", "all"
-DEFAULT_PRECISION = "fp16"
+__all__ = ["ALL", "AUTO", "find", "normalise"]
+ALL = "all"
 
 
 def normalise(name: str) -> str:
@@ -54,17 +54,3 @@ def find(name: str, known: Mapping[str, Collection[str]], where: str) -> str:
     raise LookupError(
         f"There is no card {name!r} in {where}. {hint}`make gpus` lists the cards; docs/engines.md says how to add one."
     )
-
-
-def card_and_precision(variant: str) -> tuple[str, str]:
-    """Of which card and precision a configuration or an engine is: ("a10g", "fp32") of "a10g-fp32-rtx"."""
-    card = variant.removesuffix("-rtx")
-    for precision in GPU_PRECISIONS:
-        if card.endswith(f"-{precision}"):
-            return card.removesuffix(f"-{precision}"), precision
-    return card, DEFAULT_PRECISION
-
-
-def make_options(card: str, precision: str) -> str:
-    """A card and a precision as `make` takes them: "GPU=a10g", "GPU=a10g PRECISION=fp32"."""
-    return f"GPU={card}" + ("" if precision == DEFAULT_PRECISION else f" PRECISION={precision}")

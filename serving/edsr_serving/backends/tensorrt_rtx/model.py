@@ -13,7 +13,10 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 from edsr_serving.gpu.host import failure_of
 from edsr_serving.gpu.runner import EngineRunner
+from edsr_serving.heartbeat import Heartbeat
+from edsr_serving.keys import keep_own_region_private
 from edsr_serving.limits import Limits
+from edsr_serving.log import say
 from edsr_serving.requests_log import log_request
 from edsr_serving.tensors import INPUT, array_of, tensor_of
 
@@ -23,9 +26,11 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the engine on the instance's GPU."""
+        keep_own_region_private()
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         self._limits = Limits.of(parameters)
+        self._heartbeat = Heartbeat(config["name"])
         plan = Path(args["model_repository"]) / args["model_version"] / config["default_model_filename"]
         graphs = bool(config.get("optimization", {}).get("cuda", {}).get("graphs", False))
         try:
@@ -39,19 +44,19 @@ class TritonPythonModel:
         except (ImportError, OSError, RuntimeError) as error:
             raise pb_utils.TritonModelException(f"{plan.name} cannot be served here: {error}") from None
         self._warm_up_answers = len(self._runner.profiles)  # the configuration warms every profile up
-        # Not by pb_utils.Logger, which ends the process if the path of this file is not ASCII.
-        text = f"{args['model_instance_name']}: TensorRT for RTX {self._runner.version}, {plan.name}"
-        print(text, flush=True)  # noqa: T201
+        say(f"{args['model_instance_name']}: TensorRT for RTX {self._runner.version}, {plan.name}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer every request; one that fails does not fail the others.
 
         The output is a view of a buffer that the next picture overwrites, so only the last may stay one.
         """
-        return [self._answer(request, copy=index + 1 < len(requests)) for index, request in enumerate(requests)]
+        with self._heartbeat.working(0):
+            return [self._answer(request, copy=index + 1 < len(requests)) for index, request in enumerate(requests)]
 
     def finalize(self) -> None:
         """Free the GPU, and keep the compiled kernels for the next start."""
+        self._heartbeat.close()
         self._runner.close()
 
     def _answer(self, request: Any, copy: bool) -> Any:
@@ -64,7 +69,7 @@ class TritonPythonModel:
             upscaled = self._runner.run(array_of(tensor))
         except (RuntimeError, ValueError, MemoryError) as error:
             failure = failure_of(error)
-            print(f"{'fatal' if failure.is_fatal else 'failed'}: {failure.message}", flush=True)  # noqa: T201
+            say(f"{'fatal' if failure.is_fatal else 'failed'}: {failure.message}", "E")
             log_request(request.request_id(), tensor.shape(), started, failure.message)
             if failure.is_fatal:
                 # CUDA cannot recover in this process; the launcher notices that it is gone and says so.

@@ -1,0 +1,98 @@
+"""What `edsr upscale` says before it begins, and with --dry-run instead."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import EdsrError
+from ..files import is_folder, read_file
+from ..forecast import Forecast
+from ..texts import visible
+from ..upscaler import Upscaler
+from .connection import upscaler_of
+from .progress import TileProgress, duration
+from .several import SOME_FAILED, fail_one, planned_pairs, with_input
+from .targets import PIPE
+
+# What takes longer is said before it begins.
+LONG_S = 10.0
+
+
+def dry_run(args: argparse.Namespace, options: dict[str, Any]) -> int:
+    """Say what there is to do; nothing is sent, nothing written. Returns the exit code."""
+    with upscaler_of(args) as upscaler:
+        if len(args.inputs) > 1 or args.output_template:
+            return _dry_several(upscaler, args, options)
+        found = _forecast(upscaler, args, options)
+    print(json.dumps(asdict(found)) if args.json else _in_words(found))
+    return 0
+
+
+def _dry_several(upscaler: Upscaler, args: argparse.Namespace, options: dict[str, Any]) -> int:
+    failed = False
+    for source, target in planned_pairs(upscaler, args, options["finishing"]):
+        try:
+            found = _forecast_of(upscaler, source, target, args, options)
+        except EdsrError as error:
+            fail_one(source, error, args.json)
+            failed = True
+            continue
+        print(json.dumps(with_input(found, source)) if args.json else f"{visible(str(source))}\n{_in_words(found)}")
+    return SOME_FAILED if failed else 0
+
+
+def announce(upscaler: Upscaler, args: argparse.Namespace, options: dict[str, Any], progress: TileProgress) -> None:
+    """Say how long a long one will take. What is wrong with it is said by the work itself."""
+    with contextlib.suppress(EdsrError, ValueError):
+        found = _forecast(upscaler, args, options)
+        progress.expect(found.tiles)
+        if found.seconds is not None and found.seconds > LONG_S:
+            tiles = f"{found.tiles:,} tiles, " if found.tiles > 1 else ""
+            words = f"{Path(args.src).name}: {tiles}about {duration(found.seconds)} if the server does nothing else"
+            print(words, file=sys.stderr, flush=True)
+
+
+def _forecast(upscaler: Upscaler, args: argparse.Namespace, options: dict[str, Any]) -> Forecast:
+    if args.src == PIPE:
+        found = upscaler.forecast(sys.stdin.buffer.read(), **options)
+        return replace(found, output=PIPE if args.dst in (None, PIPE) else args.dst)
+    if args.dst == PIPE:
+        return replace(upscaler.forecast(read_file(args.src), **options), output=PIPE)
+    return _forecast_of(upscaler, args.src, args.dst, args, options)
+
+
+def _forecast_of(
+    upscaler: Upscaler,
+    source: str | Path,
+    target: str | Path | None,
+    args: argparse.Namespace,
+    options: dict[str, Any],
+) -> Forecast:
+    """The forecast of a file; folders that are not there yet are only made by the work itself."""
+    is_to_make = target is not None and is_folder(target) and not Path(target).is_dir()
+    named = None if is_to_make else target
+    found = upscaler.forecast(source, named, overwrite=args.overwrite or is_to_make, bands=args.bands, **options)
+    return replace(found, output=str(Path(str(target)) / Path(found.output).name)) if is_to_make else found
+
+
+def _in_words(found: Forecast) -> str:
+    output = "standard output" if found.output == PIPE else found.output
+    height, width = found.tile
+    each = f" of {width}x{height}" if found.tiles > 1 else ""
+    how = ", read, sent and written in bands" if found.bands else ""
+    frames = f", {found.frames} frames" if found.frames > 1 else ""
+    took = "not known, the server does not say how fast it is" if found.seconds is None else ""
+    return "\n".join(
+        [
+            f"output: {output} ({found.width}x{found.height}{frames}), not written",
+            f"work: {found.tiles:,} tile(s){each} by {found.model}{how}",
+            f"memory: about {found.memory_bytes / 1e6:,.0f} MB here",
+            f"time: {took or f'about {duration(found.seconds or 0.0)} if the server does nothing else'}",
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Any folder of picture files through `edsr batch`, and every result against a second decoder's view of its source."""
