@@ -86,7 +86,7 @@ async def upscale_in_bands(
     model = await upscaler.model_info()
     low = (rows.width, rows.height)
     size = final_size(low, model.scale, finishing.scale, finishing.max_side)
-    notes = [*header.notes, *_check_fits(rows, size, format_)]
+    notes = [*upscaler.model_notes(model), *header.notes, *_check_fits(rows, size, format_)]
     metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
     metadata, lost = with_profile(metadata, rows.channels < 3)
     notes += lost
@@ -137,6 +137,7 @@ async def upscale_in_bands(
         notes=list(dict.fromkeys([*notes, *files.misnamed(target, format_)])),
         model_scale=model.scale,
         resampled=size != layout.size,
+        model_reason=upscaler.model_reason,
     )
 
 
