@@ -27,7 +27,7 @@ from .errors import EdsrError, ImageTooLargeError, ModelContractError
 from .files import FileResult, Finishing
 from .forecast import Forecast, forecast, outline
 from .many import in_order
-from .model_choice import ModelChoice
+from .model_choice import ModelChoice, model_notes
 from .model_info import AUTO, ModelInfo
 from .pictures.alpha import Array
 from .pictures.decode import DEFAULT_MAX_PIXELS, Picture, decode
@@ -180,7 +180,7 @@ class AsyncUpscaler:
         second = await self._choice.compressed() if self._choice is not None else None
         return await second.model() if second is not None else None
 
-    async def suited(self, jpeg_quality: int | None) -> AsyncUpscaler:
+    async def _suited(self, jpeg_quality: int | None) -> AsyncUpscaler:
         """The same, with the model for pictures whose JPEG file has that quality; None for what is no JPEG file.
 
         It shares the connections of this one, which closes them. Itself, unless it was made with model="auto".
@@ -247,7 +247,7 @@ class AsyncUpscaler:
         progress: Progress | None = None,
     ) -> Picture:
         """Upscale every frame of a decoded picture; a frame equal to the one before it is not sent again."""
-        upscaler = await self.suited(picture.jpeg_quality)
+        upscaler = await self._suited(picture.jpeg_quality)
         frames: list[Array] = []
         for index, frame in enumerate(picture.frames):
             if index and np.array_equal(frame, picture.frames[index - 1]):
@@ -390,7 +390,7 @@ class AsyncUpscaler:
             options["border"] = border
             options["restart"] = restart
             return await upscale_in_bands(
-                await self.suited(header.jpeg_quality),
+                await self._suited(header.jpeg_quality),
                 source,
                 target,
                 header,
@@ -442,7 +442,7 @@ class AsyncUpscaler:
                 files.check_target(source, Path(dst), finishing)
             banded = await self._in_bands(source, dst, finishing, bands, overwrite, frame)
         header = await asyncio.to_thread(outline, source, name, frame)
-        suited = await self.suited(header.jpeg_quality)
+        suited = await self._suited(header.jpeg_quality)
         model = await suited.model_info()
         if banded is None:
             pixels = header.size[0] * header.size[1]
@@ -608,7 +608,7 @@ class AsyncUpscaler:
         progress: Progress | None,
     ) -> tuple[bytes, FileResult]:
         if self._choice is not None:
-            one = await self.suited(picture.jpeg_quality)
+            one = await self._suited(picture.jpeg_quality)
             return await one._convert(picture, format_, finishing, tile, halo, border, progress)
         model = await self._servers.model()
         files.check_result(picture, format_, finishing, model.scale)
@@ -628,15 +628,11 @@ class AsyncUpscaler:
                 url for (url, now), (_, before) in zip(self._servers.answers, answers, strict=True) if now > before
             ],
             seconds=0.0,
-            notes=list(dict.fromkeys([*self.model_notes(model), *picture.notes, *notes])),
+            notes=list(dict.fromkeys([*model_notes(model, self._model_reason), *picture.notes, *notes])),
             model_scale=model.scale,
             resampled=size != (picture.size[0] * model.scale, picture.size[1] * model.scale),
             model_reason=self._model_reason,
         )
-
-    def model_notes(self, model: ModelInfo) -> list[str]:
-        """What a result notes on the choice of its model."""
-        return [f"{model.name} was taken: {self._model_reason}"] if self._model_reason else []
 
     async def _upscale_planes(
         self, planes: Sequence[NDArray[np.uint8]], grid: Grid, scale: int, progress: Progress | None

@@ -66,6 +66,11 @@ class ModelChoice:
         return self.second
 
 
+def model_notes(model: ModelInfo, reason: str) -> list[str]:
+    """What a result notes on the choice of its model; nothing without a reason."""
+    return [f"{model.name} was taken: {reason}"] if reason else []
+
+
 async def find_compressed(servers: Servers) -> str:
     """Name of the model for compressed pictures, of the scale of the usual one; "" if there is none.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import io
 import json
 import math
 import time
@@ -19,10 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from edsr_conversion.quality import psnr_y as picture_psnr_y
-from PIL import Image
 
 from . import data, pack
 from .degradation import MARGIN_PX, Degradation
@@ -107,15 +104,6 @@ def _sources_of(path: Path, is_graphic: bool) -> list[Source]:
     return [Source(hr, lr, detail_map(hr, lr), is_graphic) for hr, lr in pairs]
 
 
-def through_jpeg(lr: data.Image8, quality: int | None) -> data.Image8:
-    """`lr` as a JPEG file of Pillow shows it (4:2:0); None leaves it as it is."""
-    if quality is None:
-        return lr
-    file = io.BytesIO()
-    Image.fromarray(lr).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file).convert("RGB"))
-
-
 class Run:
     """One training run: model, its moving average, optimiser, and the log of what was seen."""
 
@@ -179,7 +167,7 @@ class Run:
         for quality in JUDGED[self.recipe.inputs]:
             values = []
             for hr, lr in pairs:
-                given = torch.from_numpy(through_jpeg(lr, quality).copy())[None].to(self.device)
+                given = torch.from_numpy(data.through_jpeg(lr, quality).copy())[None].to(self.device)
                 values.append(picture_psnr_y(from_network(self.average(to_network(given)))[0].cpu().numpy(), hr))
             found["clean" if quality is None else f"jpeg {quality}"] = round(sum(values) / len(values), 4)
         return found
