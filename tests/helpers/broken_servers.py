@@ -8,9 +8,18 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-Answer = bytes | Callable[[socket.socket], None]
+
+@dataclass(frozen=True)
+class OfBody:
+    """An answer that is made of the request's body."""
+
+    make: Callable[[bytes], bytes]
+
+
+Answer = bytes | Callable[[socket.socket], None] | OfBody
 
 
 def tensor(name: str) -> dict[str, Any]:
@@ -59,6 +68,14 @@ def endless(head: bytes, piece: bytes, pause_s: float = 0.0) -> Callable[[socket
     return send
 
 
+def black(body: bytes) -> bytes:
+    """A right answer to a tile: all of it is black."""
+    asked, _ = json.JSONDecoder().raw_decode(body.decode("latin-1"))  # the pixels stand behind it
+    count, height, width, _ = asked["inputs"][0]["shape"]
+    size = count * height * width * 27
+    return binary([output([count, 3 * height, 3 * width, 3], size)], bytes(size))
+
+
 class BrokenServer:
     """Listens on loopback as `url`. Answers as a Triton with our model would, but for the paths in `answers`.
 
@@ -103,9 +120,11 @@ class BrokenServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            for path in _requests(connection):
+            for path, body in _requests(connection):
                 self.requests.append(path)
                 answer = self._answer(path)
+                if isinstance(answer, OfBody):
+                    answer = answer.make(body)
                 if callable(answer):
                     answer(connection)
                     return
@@ -118,13 +137,13 @@ class BrokenServer:
         return next((found for end, found in self._answers.items() if path.endswith(end)), http(b"", "404 Not Found"))
 
 
-def _requests(connection: socket.socket) -> Iterator[str]:
-    """The path of every request, once it was read whole."""
+def _requests(connection: socket.socket) -> Iterator[tuple[str, bytes]]:
+    """The path and the body of every request, once it was read whole."""
     with connection.makefile("rb") as stream:
         while line := stream.readline():
             length = 0
             while (header := stream.readline().strip()) != b"":
                 found = re.match(rb"content-length:\s*(\d+)", header, re.IGNORECASE)
                 length = int(found[1]) if found else length
-            stream.read(length)
-            yield line.split()[1].decode()
+            body = stream.read(length)
+            yield line.split()[1].decode(), body

@@ -32,7 +32,7 @@ def opencv(root: Path) -> Path:
 @pytest.mark.usefixtures("opencv")
 def test_opencv_openvino_and_our_server_agree_and_are_measured(run: Run, root: Path, tmp_path: Path) -> None:
     result = run(
-        *("edsr_perf", "baselines", "--root", root, "--results", tmp_path, "--shapes", "32x32", "--rounds", "1"),
+        *("edsr_perf", "baselines", "--root", root, "--results", tmp_path, "--shapes", "64x64", "--rounds", "1"),
         *("--without", "flask", "--without", "onnxruntime"),
     )
     assert result.returncode == 0, result.stderr

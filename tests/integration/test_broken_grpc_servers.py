@@ -30,8 +30,8 @@ from tritonclient.grpc import service_pb2 as messages
 from tests.helpers.broken_servers import config
 from tests.helpers.forked import assert_told, edsr
 
-TILE = np.zeros((20, 30, 3), np.uint8)
-SIZE = 60 * 90 * 3
+TILE = np.zeros((80, 90, 3), np.uint8)
+SIZE = 240 * 270 * 3
 MEGABYTES = 1 << 20
 Answer = Callable[[grpc.ServicerContext], Any]
 
@@ -86,7 +86,7 @@ def broken(**answers: Answer) -> Iterator[str]:
 
 def compressed(context: grpc.ServicerContext) -> Any:
     context.set_compression(grpc.Compression.Gzip)
-    return infer_answer([1, 60, 90, 3], 100 * MEGABYTES)(context)
+    return infer_answer([1, 240, 270, 3], 100 * MEGABYTES)(context)
 
 
 def hang(_context: grpc.ServicerContext) -> Any:
@@ -102,17 +102,17 @@ CASES: dict[str, tuple[dict[str, Answer], type[EdsrError], str | None]] = {
     ),
     "a bomb": ({"ModelInfer": compressed}, EdsrError, None),
     "a pixel less": ({"ModelInfer": infer_answer([1, 60, 89, 3], SIZE - 180)}, RequestRefusedError, "answered UINT8"),
-    "fewer bytes": ({"ModelInfer": infer_answer([1, 60, 90, 3], 7)}, RequestRefusedError, "in 7 bytes"),
-    "floats": ({"ModelInfer": infer_answer([1, 60, 90, 3], SIZE, datatype="FP32")}, RequestRefusedError, "FP32"),
+    "fewer bytes": ({"ModelInfer": infer_answer([1, 240, 270, 3], 7)}, RequestRefusedError, "in 7 bytes"),
+    "floats": ({"ModelInfer": infer_answer([1, 240, 270, 3], SIZE, datatype="FP32")}, RequestRefusedError, "FP32"),
     "a negative shape": ({"ModelInfer": infer_answer([-1, 2], SIZE)}, RequestRefusedError, r"answered UINT8 \[-1, 2\]"),
     "another output": (
-        {"ModelInfer": infer_answer([1, 60, 90, 3], SIZE, "x")},
+        {"ModelInfer": infer_answer([1, 240, 270, 3], SIZE, "x")},
         RequestRefusedError,
         "without the output",
     ),
     "nothing": ({"ModelInfer": lambda _: b""}, RequestRefusedError, "without the output"),
     "noise": ({"ModelInfer": lambda _: b"\xff\x00" * 50}, EdsrError, None),
-    "silence": ({"ModelInfer": hang}, ServerTimeoutError, "did not finish a tile of 20x30 pixels within 0.5 s"),
+    "silence": ({"ModelInfer": hang}, ServerTimeoutError, "did not finish a tile of 80x90 pixels within 0.5 s"),
     "a silent question": ({"ServerMetadata": hang}, ServerTimeoutError, "No answer from .* within 1 s"),
     "long words": ({"ModelInfer": refusal(grpc.StatusCode.INTERNAL, "no " * 400_000)}, EdsrError, None),
     "colours": (

@@ -22,11 +22,11 @@ from edsr_client import (
 )
 from PIL import Image
 
-from tests.helpers.broken_servers import Answer, BrokenServer, binary, config, endless, http, output
+from tests.helpers.broken_servers import Answer, BrokenServer, OfBody, binary, black, config, endless, http, output
 from tests.helpers.forked import assert_printable, assert_told, edsr
 
-TILE = np.zeros((20, 30, 3), np.uint8)
-SIZE = 60 * 90 * 3
+TILE = np.zeros((80, 90, 3), np.uint8)
+SIZE = 240 * 270 * 3
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CLOSED = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
 CHUNK = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
@@ -138,24 +138,24 @@ ANSWERS: dict[str, tuple[Answer, type[EdsrError], str]] = {
     "gigabytes": (
         endless(binary([output([1, 32768, 32768, 3], GIGABYTES)], promised=GIGABYTES), bytes(MEGABYTES)),
         RequestRefusedError,
-        r"answered UINT8 \[1, 32768, 32768, 3\] in 3,221,225,472 bytes, not UINT8 \[1, 60, 90, 3\]",
+        r"answered UINT8 \[1, 32768, 32768, 3\] in 3,221,225,472 bytes, not UINT8 \[1, 240, 270, 3\]",
     ),
     "gigabytes of another output": (
         endless(binary([output([GIGABYTES], GIGABYTES, name="other")], promised=GIGABYTES), bytes(MEGABYTES)),
         NotTritonError,
         "3,221,225,472 bytes of an output that was not asked for",
     ),
-    "half": (binary([output([1, 60, 90, 3], SIZE)], bytes(SIZE // 2)), NotTritonError, "lost|ends after"),
+    "half": (binary([output([1, 240, 270, 3], SIZE)], bytes(SIZE // 2)), NotTritonError, "lost|ends after"),
     "a pixel less": (binary([output([1, 60, 89, 3], SIZE - 180)], bytes(SIZE - 180)), RequestRefusedError, "answered"),
-    "the tile itself": (binary([output([1, 20, 30, 3], 1800)], bytes(1800)), RequestRefusedError, "answered"),
-    "floats": (binary([output([1, 60, 90, 3], 4 * SIZE, "FP32")]), RequestRefusedError, "answered FP32"),
+    "the tile itself": (binary([output([1, 80, 90, 3], 21600)], bytes(21600)), RequestRefusedError, "answered"),
+    "floats": (binary([output([1, 240, 270, 3], 4 * SIZE, "FP32")]), RequestRefusedError, "answered FP32"),
     "a shape of text": (binary([output("all of it", SIZE)]), RequestRefusedError, "answered UINT8 all of it"),
     "a long shape": (binary([output([9] * 200_000, SIZE)]), RequestRefusedError, "answered UINT8"),
     "no output": (binary([]), RequestRefusedError, "without the output"),
     "drops": (
         endless(CHUNKED[:-2] + b"Inference-Header-Content-Length: 9000\r\n\r\n", b"1\r\n \r\n", 0.05),
         ServerTimeoutError,
-        "did not finish a tile of 20x30 pixels within 1 s. That is long for so few pixels",
+        "did not finish a tile of 80x90 pixels within 1 s. That is long for so few pixels",
     ),
     "long words": (http({"error": "no " * 400_000}, "400 Bad Request"), RequestRefusedError, r"no no no .* \.\.\."),
     "colours": (
@@ -185,7 +185,7 @@ def test_whatever_answers_a_tile_is_an_error_in_time(name: str) -> None:
 
 def test_a_lost_answer_is_said_to_be_lost(tmp_path: Path, picture: Path) -> None:
     def lose(connection: Any) -> None:
-        connection.sendall(binary([output([1, 60, 90, 3], SIZE)])[:-10])
+        connection.sendall(binary([output([1, 240, 270, 3], SIZE)])[:-10])
 
     with BrokenServer({"/infer": lose}) as server:
         assert isinstance(error_of(server), ServerUnreachableError)
@@ -241,9 +241,9 @@ STATISTICS = {
 
 @pytest.mark.parametrize("name", STATISTICS)
 def test_doctor_lives_with_any_statistics(tmp_path: Path, name: str) -> None:
-    answer = binary([output([1, 384, 384, 3], 384 * 384 * 3)], bytes(384 * 384 * 3))
     wrong = config() | {"response_cache": [1], "dynamic_batching": "yes"}
-    with BrokenServer({"/stats": http(STATISTICS[name]), "/infer": answer, "/config": http(wrong)}) as server:
+    answers: dict[str, Answer] = {"/stats": http(STATISTICS[name]), "/infer": OfBody(black), "/config": http(wrong)}
+    with BrokenServer(answers) as server:
         finished = edsr(tmp_path, "doctor", "--url", server.url)
     assert "Traceback" not in finished.stderr
     assert "speed: 128x128" in finished.stdout
@@ -257,7 +257,7 @@ def silent() -> Iterator[BrokenServer]:
 
 def test_a_time_out_says_what_was_waited_for(silent: BrokenServer) -> None:
     with Upscaler(silent.url, timeout_s=0.5) as upscaler:
-        with pytest.raises(ServerTimeoutError, match="20x30 pixels within 0.5 s. That is long for so few pixels"):
+        with pytest.raises(ServerTimeoutError, match="80x90 pixels within 0.5 s. That is long for so few pixels"):
             upscaler.upscale(TILE)
         with pytest.raises(ServerTimeoutError, match=r"300x300 pixels within 0.5 s. Send smaller tiles .*--timeout"):
             upscaler.upscale(np.zeros((300, 300, 3), np.uint8))

@@ -182,7 +182,7 @@ def test_an_interruption_leaves_nothing(
 def test_verbose_says_what_is_sent(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
     write(tmp_path / "a.png")
     done = run("edsr_client", "upscale", "a.png", "-vv", "--url", embedded_server.options.http_url)
-    assert re.search(r"edsr-[0-9a-f]{8}-0: 12x10 px by 127", done.stderr), done.stderr
+    assert re.search(r"edsr-[0-9a-f]{8}-0: 44x42 px by 127", done.stderr), done.stderr
 
 
 def test_info_says_what_is_served(run: Run, embedded_server: RunningServer) -> None:
@@ -343,7 +343,7 @@ def test_a_server_that_takes_no_part_is_not_named(run: Run, embedded_server: Run
 def test_verbose_says_what_was_sent(run: Run, embedded_server: RunningServer, tmp_path: Path) -> None:
     write(tmp_path / "a.png")
     done = run("edsr_client", "upscale", "a.png", "-v", "--url", embedded_server.options.http_url)
-    assert re.search(r"edsr-\w+-0: 12x10 px by 127\.0\.0\.1:\d+ in \d+ ms", done.stderr)
+    assert re.search(r"edsr-\w+-0: 44x42 px by 127\.0\.0\.1:\d+ in \d+ ms", done.stderr)
 
 
 def test_certificates_without_tls_are_refused(run: Run, tmp_path: Path) -> None:
