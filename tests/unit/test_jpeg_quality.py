@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 NOISE = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
 
 
-def opened(mode: str = "RGB", **options: object) -> Image.Image:
+def opened(mode: str = "RGB", **options: Any) -> Image.Image:
     file = io.BytesIO()
     Image.fromarray(NOISE).convert(mode).save(file, "JPEG", **options)
     return Image.open(file)
@@ -28,7 +29,7 @@ def test_every_quality_is_read_back_from_the_tables_of_libjpeg(mode: str) -> Non
 
 
 @pytest.mark.parametrize("options", [{"subsampling": 0}, {"progressive": True}, {"optimize": True}, {"keep_rgb": True}])
-def test_other_ways_to_write_a_file_change_nothing(options: dict[str, object]) -> None:
+def test_other_ways_to_write_a_file_change_nothing(options: dict[str, Any]) -> None:
     assert jpeg_quality(opened(quality=61, **options)) == 61
 
 
