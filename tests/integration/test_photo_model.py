@@ -113,6 +113,13 @@ def test_a_batch_chooses_for_every_picture(both: RunningServer, folder: Path, ru
     assert (other["done_before"], other["other_settings"]) == (3, 3)
 
 
+def test_info_says_what_a_model_is_for(both: RunningServer, run: Run) -> None:
+    for name, inputs in ((PHOTO, "compressed"), (CLEAN, "clean")):
+        told = run("edsr_client", "info", "--url", both.options.http_url, "--model", name).stdout
+        assert f"{name}, x3, for {inputs} pictures" in told
+        assert f"{CLEAN}, {PHOTO}" in told
+
+
 def test_an_array_says_nothing_of_its_file(both: RunningServer) -> None:
     image = np.random.default_rng(2).integers(0, 256, (20, 24, 3), dtype=np.uint8)
     with Upscaler(both.options.http_url, model="auto") as auto, Upscaler(both.options.http_url) as usual:
