@@ -337,7 +337,7 @@ class Servers:
             served = ", ".join(await transport.model_names()) or "none that it tells of"
             raise ModelNotFoundError(
                 f"{transport.url} does not serve {quoted(name)!r}; it serves: {served}. Name one of these with "
-                "model=... (`--model`)."
+                "model=... (`--model`); `edsr info` says more of them."
             ) from None
 
     async def _describe(self, transport: Transport) -> dict[str, Any]:
