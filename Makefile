@@ -46,10 +46,11 @@ override publish := $(if $(filter 1,$(PUBLISH)),--publish)
 override to-serve := $(if $(GPU),setup,$(if $(filter int8,$(PRECISION)),int8,onnx))
 override need-gpu = $(if $(GPU),,$(error Name a card: make $(firstword $(MAKECMDGOALS)) GPU=t4. `make gpus` lists them, GPU=auto is the one in this machine))
 override need-folder = $(if $(DIR),,$(error Name a folder: make torture DIR=folder))
+override need-opencv = $(if $(and $(PB),$(OUT)),,$(error Name a graph and a file to write: make opencv PB=EDSR_x3.pb OUT=EDSR_x3.onnx))
 override need-results = $(if $(and $(A),$(B)),,$(error Name two files of results: make perf-compare A=before.json B=after.json. `make perf` writes them into perf/results))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 configs halo perf perf-compare gpus plan sizing engines verify
+.PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 opencv configs halo perf perf-compare gpus plan sizing engines verify
 .PHONY: torture perf-baselines roofline perf-gpu int8-layers scaling
 # What others depend on, not for users.
 .PHONY : known-gpu
@@ -93,6 +94,9 @@ onnx: setup ## Convert every model whose graph is present (MODEL= narrows)
 int8: onnx ## Convert to 8 bits, judged on photographs (MODEL=); PRECISION=int8 serves them
 	@$(models) $(PY) -m edsr_conversion precision --precision int8 "$$@"
 
+opencv: setup ## Convert a graph for OpenCV 5.1's own dnn_superres (PB=EDSR_x3.pb OUT=EDSR_x3.onnx)
+	$(need-opencv)@$(PY) -m edsr_conversion opencv --out="$$OUT" -- "$$PB"
+
 configs: setup ## Render Triton's configurations from models/models.toml and gpus.toml
 	@$(PY) -m edsr_conversion configs
 
@@ -118,7 +122,7 @@ perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL=); fails where t
 fuzz: setup ## Search for pictures and requests that break the client, for FUZZ_SECONDS (300)
 	@EDSR_FUZZ_SECONDS="$$FUZZ_SECONDS" $(pytest) tests/fuzz --timeout 0
 
-torture: onnx ## A folder of any files through `edsr batch`, against a second decoder (DIR= URL= OUT=)
+torture: onnx ## Any folder of files through `edsr batch`, against a second decoder (DIR= URL= OUT=)
 	$(need-folder)@$(models) $(call each,URL,--url) $(PY) -m edsr_perf torture "$$DIR" $${OUT:+--out "$$OUT"} \
 		"$$@" $$OPTIONS
 
@@ -157,7 +161,7 @@ start: $(to-serve) ## Serve in the background (RUN_DIR= and ports for a second s
 stop: setup ## Stop the server in the background, answering what waits (RUN_DIR= EXIT_TIMEOUT=)
 	@$(PY) -m edsr_serving stop --run-dir "$$RUN_DIR" $${EXIT_TIMEOUT:+--exit-timeout "$$EXIT_TIMEOUT"}
 
-status: setup ## Does it answer, by a real request of one pixel to each model; which others run (RUN_DIR=)
+status: setup ## Does it answer, by a real request to each model; what else runs (RUN_DIR=)
 	@$(PY) -m edsr_serving status --run-dir "$$RUN_DIR"
 
 image: ## Build the server's container image (needs Docker)

@@ -23,6 +23,7 @@ from .fetch import fetch
 from .graph_reader import FrozenGraph, read_graph
 from .graph_writer import graph_def
 from .network import Block, Conv, Edsr
+from .opencv_model import convert_for_opencv
 from .synthetic import random_network
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "PlanError",
     "UnsupportedGraphError",
     "convert",
+    "convert_for_opencv",
     "fetch",
     "graph_def",
     "load_models",

@@ -26,6 +26,7 @@ from .gpu import cli as gpu_cli
 from .gpu.cards import load_cards
 from .graph_reader import FrozenGraph, read_bytes, read_graph
 from .json_text import json_text
+from .opencv_model import check_places, convert_for_opencv, opencv_up_to_date
 
 PUBLISHED = "edsr_x3"
 EXAMPLES = """\
@@ -33,6 +34,7 @@ examples:
   python -m edsr_conversion inspect models/edsr_baseline_x3.pb
   python -m edsr_conversion onnx                      every model of models.toml whose graph is present
   python -m edsr_conversion onnx EDSR_x4.pb -o out    one graph, into a folder
+  python -m edsr_conversion opencv EDSR_x3.pb -o EDSR_x3.onnx
   python -m edsr_conversion fetch --from /mnt/EDSR_x3.pb
   python -m edsr_conversion synthesize --blocks 32 --filters 256 twin.pb
   python -m edsr_conversion plan --gpu t4
@@ -81,6 +83,18 @@ def _parser() -> argparse.ArgumentParser:
     onnx.add_argument("-o", "--out", type=Path, help="folder for model.onnx and model.json (with PB)")
     onnx.add_argument("--model", action="append", default=[], help="only this model of models.toml; may be repeated")
     onnx.set_defaults(run=_onnx)
+
+    opencv = commands.add_parser("opencv", help="convert a graph to ONNX for OpenCV's own dnn_superres, 5.1 and newer")
+    opencv.add_argument("graph", type=Path, metavar="PB")
+    opencv.add_argument(
+        *("-o", "--out"),
+        type=Path,
+        required=True,
+        metavar="ONNX",
+        help="file to write, EDSR_x3.onnx, and beside it EDSR_x3.onnx.json, which says what it was made of; "
+        "what is there is replaced",
+    )
+    opencv.set_defaults(run=_opencv)
 
     bring = commands.add_parser("fetch", help="bring EDSR_x3.pb, verified")
     bring.add_argument("--from", dest="source", type=Path, help="take this file instead of downloading")
@@ -185,6 +199,21 @@ def _convert(path: Path, out: Path, name: str, listed: Model | None = None) -> N
     if listed is not None:
         listed.check(graph)
     _report(convert(graph, out, name, _step), time.monotonic() - started)
+
+
+def _opencv(args: argparse.Namespace) -> None:
+    started = time.monotonic()
+    check_places(args.graph, args.out)
+    digest = hashlib.sha256(read_bytes(args.graph)).hexdigest()
+    conversion = opencv_up_to_date(digest, args.out, args.graph.stem)
+    if conversion is not None:  # found without TensorFlow, as above
+        print(f"{args.graph.stem}: {args.out} is up to date")
+    else:
+        _step(f"reading {args.graph}")
+        conversion = convert_for_opencv(read_graph(args.graph), args.out, _step)
+        _report(conversion, time.monotonic() - started)
+    scale = conversion.sidecar["network"]["scale"]
+    print(f'  cv2.dnn_superres of OpenCV 5.1 and newer: readModel("{args.out}"), setModel("edsr", {scale})')
 
 
 def _step(text: str) -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -72,20 +72,26 @@ def _convert(graph: FrozenGraph, out: Path, name: str, report: Report) -> Conver
     parity = measure(original, openvino_runner(body), openvino_runner(model))
     parity.check()
     raw = model.SerializeToString()
-    sidecar = _sidecar(graph, name, parity, hashlib.sha256(raw).hexdigest())
+    facts = {"file": MODEL_FILE, "sha256": hashlib.sha256(raw).hexdigest(), "opset": OPSET}
+    sidecar = describe(graph, name, _identity(graph.sha256, name), facts, parity)
     write_pair(out / MODEL_FILE, raw, out / SIDECAR_FILE, json_text(sidecar).encode() + b"\n")
     return Conversion(out / MODEL_FILE, True, sidecar)
 
 
 def up_to_date(source_sha256: str, out: Path, name: str) -> Conversion | None:
     """The conversion that stands in `out`, if it is whole and was made of this source by these versions."""
+    return standing(out / MODEL_FILE, out / SIDECAR_FILE, _identity(source_sha256, name))
+
+
+def standing(model: Path, sidecar_file: Path, identity: str) -> Conversion | None:
+    """The conversion in these two files, if they are whole and fit each other and `identity`."""
     try:
-        sidecar: dict[str, Any] = read_json(out / SIDECAR_FILE)
-        digest = hashlib.sha256((out / MODEL_FILE).read_bytes()).hexdigest()
-        fits = sidecar["identity"] == _identity(source_sha256, name) and sidecar["model"]["sha256"] == digest
+        sidecar: dict[str, Any] = read_json(sidecar_file)
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        fits = sidecar["identity"] == identity and sidecar["model"]["sha256"] == digest
     except DAMAGED:
         return None
-    return Conversion(out / MODEL_FILE, False, sidecar) if fits and is_complete(sidecar) else None
+    return Conversion(model, False, sidecar) if fits and is_complete(sidecar) else None
 
 
 def is_complete(sidecar: Any) -> bool:
@@ -109,13 +115,16 @@ def _identity(source_sha256: str, name: str) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
-def _sidecar(graph: FrozenGraph, name: str, parity: Parity, digest: str) -> dict[str, Any]:
+def describe(
+    graph: FrozenGraph, name: str, identity: str, model: Mapping[str, object], parity: Parity
+) -> dict[str, Any]:
+    """What the sidecar of a model says that was made of `graph`; `model`: its file, sha256 and opset."""
     network = graph.network
     return {
         "name": name,
-        "identity": _identity(graph.sha256, name),
+        "identity": identity,
         "precision": PRECISION,
-        "model": {"file": MODEL_FILE, "sha256": digest, "opset": OPSET},
+        "model": dict(model),
         "source": {"file": graph.path.name, "sha256": graph.sha256, "quantized": graph.quantized},
         "network": {
             "blocks": len(network.blocks),
@@ -160,11 +169,11 @@ def write_pair(model: Path, content: bytes, sidecar: Path, description: bytes) -
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path, report: Report = lambda _: None) -> Iterator[None]:
+def folder_lock(folder: Path, report: Report = lambda _: None, partial: re.Pattern[str] = PARTIAL) -> Iterator[None]:
     """Keep `folder`, made if missing, to this process while it makes models or engines there.
 
-    What killed processes left half written is removed. The lock ends with the process, however that ends, and leaves
-    no file behind.
+    What killed processes left half written, under names that `partial` fits, is removed. The lock ends with the
+    process, however that ends, and leaves no file behind.
 
     Raises:
         ConversionError: the folder cannot be made or read.
@@ -183,7 +192,7 @@ def folder_lock(folder: Path, report: Report = lambda _: None) -> Iterator[None]
                 report(f"waiting for another process that writes to {folder}")
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             for path in folder.iterdir():
-                if PARTIAL.fullmatch(path.name):
+                if partial.fullmatch(path.name):
                     path.unlink()
         yield
     finally:

@@ -89,10 +89,14 @@ def test_importing_the_rest_loads_no_framework(module: str) -> None:
 METHODS = {
     "model_info": "(self)",
     "server_info": "(self)",
+    "forecast": "(self, src: 'str | Path | bytes', dst: 'str | Path | None' = None, *, "
+    "finishing: 'Finishing | None' = None, tile: 'int | Shape | None' = None, halo: 'Halo | None' = None, "
+    "border: 'Border | Margins | None' = None, max_pixels: 'int' = 100000000, frame: 'int | None' = None, "
+    "overwrite: 'bool' = False, bands: 'When' = 'auto')",
     "upscale": "(self, image: 'Array', *, tile: 'int | Shape | None' = None, halo: 'Halo | None' = None, "
-    "progress: 'Progress | None' = None)",
+    "border: 'Border | Margins | None' = None, progress: 'Progress | None' = None)",
     "upscale_many": "(self, images: 'Iterable[Array]', *, tile: 'int | Shape | None' = None, "
-    "halo: 'Halo | None' = None, in_flight: 'int | None' = None, return_errors: 'bool' = False)",
+    "halo: 'Halo | None' = None, border: 'Border | Margins | None' = None, in_flight: 'int | None' = None, return_errors: 'bool' = False)",
     "upscale_video": "(self, src: 'str | Path', dst: 'str | Path | None' = None, *, "
     "options: 'VideoOptions | None' = None, progress: 'VideoProgress | None' = None, overwrite: 'bool' = False, "
     "restart: 'bool' = False)",

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..protocol import Method, Pixels, serve
 
-PACKAGES = ("opencv-contrib-python-headless", "numpy")
+PACKAGES = ("opencv-contrib-python-headless", "opencv-contrib-python", "numpy")
 
 
 def load(command: dict[str, Any]) -> Method:
