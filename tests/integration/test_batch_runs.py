@@ -137,6 +137,17 @@ def test_a_bad_picture_is_named_and_counted(run: Run, embedded_server: RunningSe
     assert (summary["made"], summary["done_before"], summary["failed"]) == (0, 3, 1)
 
 
+@pytest.mark.parametrize("kind", ["heic", "avif"])
+def test_results_are_of_formats_that_only_the_decoders_would_load(
+    run: Run, embedded_server: RunningServer, tmp_path: Path, kind: str
+) -> None:
+    source = pictures(tmp_path / "in", 2)
+    url = embedded_server.options.http_url
+    ended = run("edsr_client", "batch", str(source), "--recursive", "--format", kind, "out", "--url", url)
+    assert ended.returncode == 0, ended.stderr
+    assert sorted(results(tmp_path / "out")) == [f"0/000.{kind}", f"1/001.{kind}"]
+
+
 def test_a_reader_that_goes_away_ends_it_quietly(embedded_server: RunningServer, tmp_path: Path) -> None:
     command_line = command(pictures(tmp_path / "in", 30), tmp_path / "out", embedded_server.options.http_url, "--json")
     process = subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

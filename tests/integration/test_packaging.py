@@ -96,7 +96,8 @@ METHODS = {
     "upscale": "(self, image: 'Array', *, tile: 'int | Shape | None' = None, halo: 'Halo | None' = None, "
     "border: 'Border | Margins | None' = None, progress: 'Progress | None' = None)",
     "upscale_many": "(self, images: 'Iterable[Array]', *, tile: 'int | Shape | None' = None, "
-    "halo: 'Halo | None' = None, border: 'Border | Margins | None' = None, in_flight: 'int | None' = None, return_errors: 'bool' = False)",
+    "halo: 'Halo | None' = None, border: 'Border | Margins | None' = None, in_flight: 'int | None' = None, "
+    "return_errors: 'bool' = False)",
     "upscale_video": "(self, src: 'str | Path', dst: 'str | Path | None' = None, *, "
     "options: 'VideoOptions | None' = None, progress: 'VideoProgress | None' = None, overwrite: 'bool' = False, "
     "restart: 'bool' = False)",

@@ -84,6 +84,7 @@ def test_what_fails_is_named_and_does_not_stop_the_others(embedded_server: Runni
         (("a.jpg", "-", "b.png"), "stands for one picture"),
         (("sub", "a.jpg", "-o", "out"), "edsr batch sub OUT"),
         (("clip.mp4",), "edsr video clip.mp4"),
+        (("a.jpg", "sub/a.jpg", "-o", "sub"), "would have one result in sub"),
         (("a.jpg", "same.jpg"), "Several pictures go into a folder"),
     ],
 )
@@ -101,6 +102,25 @@ def test_what_cannot_be_meant_is_said_before_anything_is_made(
     after = {path for path in here.rglob("*") if path.is_file() and not path.name.startswith(".")}
     assert after == set(before)
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_dry_run_of_several_says_where_each_would_go_and_makes_nothing(
+    embedded_server: RunningServer, here: Path
+) -> None:
+    before = set(here.rglob("*"))
+    for more, names in (
+        (("-o", "out/deep"), ["out/deep/a_x3.png", "out/deep/b_x3.png"]),
+        (("-o", "out", "--output-template", "{stem}/{name}.tif"), ["out/a/a.jpg.tif", "out/b/b.png.tif"]),
+    ):
+        finished = upscale(embedded_server, here, "a.jpg", "b.png", "-n", "--json", *more)
+        assert finished.code == 0, finished.stderr
+        told = [json.loads(line) for line in finished.stdout.splitlines()]
+        assert [one["output"] for one in told] == names
+        assert [(one["width"], one["height"]) for one in told] == [(90, 60), (48, 72)]
+    in_its_place = upscale(embedded_server, here, "a.jpg", "b.png", "-n", "-o", "broken.png")
+    assert_told(in_its_place, (4,))
+    assert "broken.png is a file" in in_its_place.stderr
+    assert {path for path in here.rglob("*") if not path.name.startswith(".")} == before
 
 
 def test_the_result_line_says_what_the_network_did_and_what_was_resampled(
@@ -131,6 +151,27 @@ def test_defaults_come_from_the_file_then_the_environment_then_the_command_line(
     assert_told(elsewhere, (5,))
     assert "127.0.0.1:9" in elsewhere.stderr
     assert edsr(here, "upscale", "b.png", "--url", url, environment={**mine, "EDSR_URL": "127.0.0.1:9"}).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "kind"),
+    [
+        (("named.jpg",), "named.jpg", "JPEG"),
+        (("-o", "named.tif"), "named.tif", "TIFF"),
+        (("--output-template", "{stem}_large.jpg"), "a_large.jpg", "JPEG"),
+        (("--output-template", "{stem}_large.{ext}"), "a_large.webp", "WEBP"),
+        (("-o", "sub/"), "sub/a_x3.webp", "WEBP"),
+        (("named.jpg", "--format", "webp"), "named.jpg", "WEBP"),
+    ],
+)
+def test_a_name_on_the_command_line_goes_before_the_format_of_the_file(
+    embedded_server: RunningServer, here: Path, arguments: tuple[str, ...], name: str, kind: str
+) -> None:
+    settings(here, '[upscale]\nformat = "webp"\n')
+    finished = upscale(embedded_server, here, "a.jpg", *arguments)
+    assert finished.code == 0, finished.stderr
+    with Image.open(here / name) as image:
+        assert image.format == kind
 
 
 @pytest.mark.parametrize(
@@ -173,6 +214,14 @@ def test_a_token_comes_from_a_file_and_one_that_others_may_read_is_a_note(
     (here / "token").chmod(0o600)
     assert upscale(embedded_server, here, "a.jpg", "two.png").stderr == ""
     assert upscale(embedded_server, here, "a.jpg", "three.png", EDSR_TOKEN="other").code == 0
+
+
+@pytest.mark.parametrize("command", ["upscale", "batch", "video"])
+@pytest.mark.parametrize("most", ["0", "-5", "many"])
+def test_a_limit_that_lets_nothing_through_is_wrong_usage(here: Path, command: str, most: str) -> None:
+    finished = edsr(here, command, "a.jpg", "out", f"--max-pixels={most}", environment={"XDG_CONFIG_HOME": str(here)})
+    assert finished.code == 2
+    assert f"argument --max-pixels: '{most}' is not a whole number from 1 on" in finished.stderr
 
 
 def test_a_broken_file_does_not_keep_one_from_help(here: Path) -> None:

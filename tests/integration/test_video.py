@@ -624,7 +624,7 @@ def test_without_the_extra_its_name_is_said(
 ) -> None:
     (tmp_path / "in.mp4").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"edsr-client\[video\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'av>=16,<19' \(what the extra \[video\]"):
         mock[0].upscale_video(tmp_path / "in.mp4", tmp_path / "o.mp4")
 
 

@@ -221,7 +221,7 @@ def test_limits_are_found_before_the_work(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ImageTooLargeError, match="max-pixels"):
         upscale(source, tmp_path / "out.tif", transport, max_pixels=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(OutputError, match="GB are free. Make room"):
+    with pytest.raises(OutputError, match=r"need up to [\d,]*[1-9][\d,]*\.\d MB, [\d,.]+ MB are free. Make room"):
         upscale(source, tmp_path / "out.tif", transport)
     assert transport.requests == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png"]

@@ -129,6 +129,9 @@ def test_tiffs_that_cannot_be_read_are_named_as_what_they_are(
         (b"\x1a\x45\xdf\xa3" + bytes(40), "a video"),
         (b"\0\0\0\x18ftypcrx " + bytes(40), "a camera's raw file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"\0\0\2\0\0\0\0\0\0\0\0\0\x5a\0\x43\0\x18\0" + bytes(40), "is TGA"),
+        (b"\0\0\2\0\1\0\x20\x20\0\0" + bytes(40), "a cursor"),
+        (b"\x0a\5\1\x08" + bytes(140), "is PCX"),
         (b"who knows", "not a picture of a known format"),
     ],
 )

@@ -30,6 +30,7 @@ from edsr_client.files import default_target, write_atomically
 from edsr_client.pictures.alpha import within_neighbours
 from edsr_client.pictures.decode import Picture, decode
 from edsr_client.pictures.depth import deepen, to_8_bits
+from edsr_client.pictures.encode import encode
 from edsr_client.pictures.formats import FORMATS, format_named, format_of
 from edsr_client.pictures.planes import check_image, from_planes, to_planes
 from edsr_client.pictures.resample import final_size, resize
@@ -784,6 +785,23 @@ def test_resizing_leaves_no_ghost_of_an_edge_in_alpha(side: int, dtype: type) ->
     assert not row[: side // 2 - blur].any()
     assert (row[side // 2 + blur :, 3] == top).all()
     assert np.abs(row[row[:, 3] > top // 4, 0].astype(int) - top // 2).max() <= top // 100  # no rim
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_grey_pictures_keep_their_transparency_in_gif(frames: int) -> None:
+    """Pillow writes grey with alpha as grey alone."""
+    image = np.full((12, 12, 2), 200, np.uint8)
+    image[..., 1] = np.where(np.arange(12) < 6, 0, 255)
+    each = [image // np.array([1 + at, 1], np.uint8) for at in range(frames)]
+    picture = Picture(each, (100.0,) * frames if frames > 1 else ())
+    content, notes = encode(picture, FORMATS["gif"])
+    assert not notes
+    with Image.open(io.BytesIO(content)) as answer:
+        for at in range(frames):
+            answer.seek(at)
+            found = np.asarray(answer.convert("RGBA"))
+            assert (found[..., 3] == image[..., 1]).all()
+            assert (found[:, 6:, :3] == 200 // (1 + at)).all()
 
 
 def test_gif_gets_whole_transparency_and_that_is_said() -> None:

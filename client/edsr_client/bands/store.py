@@ -71,8 +71,8 @@ class Store:
             if needed > free:
                 cls(folder, kept, lock).release()
                 raise OutputError(
-                    f"{target} and its bands need up to {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free. Make "
-                    "room, or name another disk."
+                    f"{target} and its bands need up to {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free. "
+                    "Make room, or name another disk."
                 )
         except OSError as error:
             raise OutputError(f"Cannot write to {target.parent}: {error.strerror}.") from None

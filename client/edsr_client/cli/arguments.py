@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NoReturn
 
 import shtab
 
 from ..async_upscaler import check_tiling
 from ..border import BORDERS, DEFAULT_BORDER, SMALL_SIDE_PX
+from ..files import is_folder
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import ALIASES, FORMATS
 from ..retrying import RetryPolicy
@@ -65,6 +67,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
+    said = getattr(args, "format", None)
     if hasattr(args, "protocol"):  # a command that talks to a server
         args, rest = _over_settings(parser, args, argv)
     if len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-")) and getattr(args, "dst", "") is None:
@@ -77,6 +80,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if hasattr(args, "inputs"):
         _one_or_several(args)
+        if said is None and args.format is not None and _names_a_format(args):
+            args.format = None
     return args
 
 
@@ -107,6 +112,15 @@ def _one_or_several(args: argparse.Namespace) -> None:
     else:
         args.dst = args.output
     args.src = args.inputs[0]
+
+
+def _names_a_format(args: argparse.Namespace) -> bool:
+    """Whether the result's name on the command line says its format: that goes before a default from the file."""
+    name = args.output_template
+    if not name and len(args.inputs) == 1 and args.dst is not None and not is_folder(args.dst):
+        name = args.dst
+    known = {extension for one in FORMATS.values() for extension in one.extensions}
+    return bool(name) and Path(name).suffix.lower() in known
 
 
 class _Parser(argparse.ArgumentParser):
@@ -295,7 +309,11 @@ def _tile_options(parser: argparse.ArgumentParser) -> Any:
     )
     _border_option(tiles)
     tiles.add_argument(
-        "--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, metavar="N", help="refuse larger pictures (%(default)s)"
+        "--max-pixels",
+        type=_positive,
+        default=DEFAULT_MAX_PIXELS,
+        metavar="N",
+        help="refuse larger pictures (%(default)s)",
     )
     return tiles
 
@@ -354,7 +372,7 @@ def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     work.add_argument("--halo", type=_halo, metavar="N|exact", help="pixels around a tile (see `edsr upscale`)")
     _border_option(work)
     work.add_argument(
-        "--max-pixels", type=int, default=VIDEO_MAX_PIXELS, metavar="N", help="refuse larger frames (%(default)s)"
+        "--max-pixels", type=_positive, default=VIDEO_MAX_PIXELS, metavar="N", help="refuse larger frames (%(default)s)"
     )
     _restart_option(work)
     parser.set_defaults(run=video.run, command="video", parser=parser)
@@ -377,6 +395,15 @@ def _halo(text: str) -> int | str:
         return halo
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels, nor `exact`") from None
+
+
+def _positive(text: str) -> int:
+    try:
+        if (number := int(text)) >= 1:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
 
 
 def _completion(args: argparse.Namespace) -> None:

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EdsrError
-from ..files import is_folder, read_file
+from ..files import Finishing, is_folder, read_file
 from ..forecast import Forecast
+from ..pictures.formats import format_of
 from ..texts import visible
 from ..upscaler import Upscaler
 from .connection import upscaler_of
 from .progress import TileProgress, duration
 from .several import SOME_FAILED, fail_one, planned_pairs, with_input
-from .targets import PIPE
+from .targets import PIPE, check_folder
 
 # What takes longer is said before it begins.
 LONG_S = 10.0
@@ -36,6 +37,8 @@ def dry_run(args: argparse.Namespace, options: dict[str, Any]) -> int:
 
 def _dry_several(upscaler: Upscaler, args: argparse.Namespace, options: dict[str, Any]) -> int:
     failed = False
+    if args.output is not None:
+        check_folder(Path(args.output))
     for source, target in planned_pairs(upscaler, args, options["finishing"]):
         try:
             found = _forecast_of(upscaler, source, target, args, options)
@@ -75,10 +78,32 @@ def _forecast_of(
     options: dict[str, Any],
 ) -> Forecast:
     """The forecast of a file; folders that are not there yet are only made by the work itself."""
-    is_to_make = target is not None and is_folder(target) and not Path(target).is_dir()
-    named = None if is_to_make else target
-    found = upscaler.forecast(source, named, overwrite=args.overwrite or is_to_make, bands=args.bands, **options)
-    return replace(found, output=str(Path(str(target)) / Path(found.output).name)) if is_to_make else found
+    flags = {"overwrite": args.overwrite, "bands": args.bands}
+    if target is None or not _is_to_make(target, args):
+        return upscaler.forecast(source, target, **flags, **options)
+    if not args.output_template:
+        found = upscaler.forecast(source, None, **{**flags, "overwrite": True}, **options)
+        return replace(found, output=str(Path(target) / Path(found.output).name))
+    finishing: Finishing = options["finishing"]
+    chosen = {**options, "finishing": replace(finishing, format=finishing.format or format_of(Path(target)).name)}
+    found = upscaler.forecast(source, None, **{**flags, "overwrite": True}, **chosen)
+    return replace(found, output=str(target))
+
+
+def _is_to_make(target: str | Path, args: argparse.Namespace) -> bool:
+    """Whether the result's folder is not there yet and will be made.
+
+    Raises:
+        OutputError: a file stands in its place.
+    """
+    if args.output_template:
+        folder = Path(target).parent
+    elif len(args.inputs) > 1 or is_folder(target):
+        folder = Path(target)
+    else:
+        return False
+    check_folder(folder)
+    return not folder.is_dir()
 
 
 def _in_words(found: Forecast) -> str:

@@ -91,8 +91,9 @@ def targets(
         place = target if template and target is not None else where / source.stem
         key = str(place.absolute()).casefold()
         if key in claimed:
+            at = f", {place}" if template else f" in {where}"
             raise OutputError(
-                f"{claimed[key]} and {source} would have one result, {place}. Nothing was made: give each its own name "
+                f"{claimed[key]} and {source} would have one result{at}. Nothing was made: give each its own name "
                 "(--output-template '{name}_x{scale}.{ext}'), or take them in two runs."
             )
         if template and key in inputs:
@@ -112,6 +113,19 @@ def prepare(target: Path, finishing: Finishing) -> None:
     if not finishing.format:
         format_of(target)
     check_place(None, target)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise OutputError if a folder for results can neither be there nor be made: a file stands in its place."""
+    try:
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        if there.is_dir():
+            return
+    except (OSError, ValueError):  # a name that no file system takes: making it says more
+        return
+    if there == folder:
+        raise OutputError(f"{folder} is a file; a folder is wanted for several pictures (--output).")
+    raise OutputError(f"Cannot make the folder {folder}: {there} is a file.")
 
 
 def make_folder(folder: Path) -> None:

@@ -130,7 +130,7 @@ def _fitting_frames(picture: Picture, format_: Format) -> tuple[list[Array], lis
         frames = [on_or_off(frame) if _has_transparency(frame) else frame for frame in frames]
     if not format_.alpha:
         frames = [_without_alpha(frame) for frame in frames]
-    if not format_.grey:
+    if not format_.grey or (not format_.half_alpha and any(map(_has_transparency, frames))):
         frames = [_as_rgb(frame) for frame in frames]
     if not format_.icc:
         frames = _in_srgb(frames, picture.metadata, format_, notes)
@@ -148,7 +148,12 @@ def _in_srgb(frames: list[Array], metadata: Metadata, format_: Format, notes: li
 
 
 def check_metadata(picture: Picture, format_: Format) -> list[str]:
-    """Notes on what of a picture's metadata the format cannot hold; before the work."""
+    """Notes on what of a picture's metadata the format cannot hold; before the work.
+
+    Raises:
+        OutputError: the library that writes the format is not installed.
+    """
+    check_available(format_)  # `decode` may have run in another process
     notes: list[str] = []
     frames, _ = _fitting_frames(replace(picture, frames=[frame[:1, :1] for frame in picture.frames[:1]]), format_)
     _fitting_metadata(picture.metadata, frames[0], format_, notes)

@@ -27,7 +27,13 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"Pf\n", f"a portable float map, {OTHER}"),
     (0, b"P7\n", f"a portable arbitrary map (PAM), {OTHER}"),
     (0, b"\0\0\1\0", f"an icon, {OTHER}"),
+    (0, b"\0\0\2\0\0\0", f"TGA, {OTHER}"),  # cursors count their pictures here
     (0, b"\0\0\2\0", f"a cursor, {OTHER}"),
+    (0, b"\0\0\3\0\0\0", f"TGA, {OTHER}"),
+    (0, b"\0\0\x0a\0\0\0", f"TGA, {OTHER}"),
+    (0, b"\0\1\1\0", f"TGA, {OTHER}"),
+    (0, b"\x0a\5\1", f"PCX, {OTHER}"),
+    (0, b"\1\xda", f"SGI, {OTHER}"),
     (0, b"icns", f"an icon, {OTHER}"),
     (0, b"DDS ", f"a DirectDraw surface, {OTHER}"),
     (0, b"qoif", f"QOI, {OTHER}"),
