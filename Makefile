@@ -62,7 +62,8 @@ help: ## List the commands
 setup: ## Make the Python environment .venv (once; again when its lists change)
 	@"$${PYTHON:-python3}" -m tools.setup
 
-demo: onnx ## Upscale a photograph on a real Triton and show the gain; IMAGE=path for your own
+demo: setup ## Upscale a photograph on a real Triton and show the gain; IMAGE=path for your own
+	@$(PY) -m edsr_conversion onnx --model $(if $(wildcard models/EDSR_x3.pb),edsr_x3,edsr_baseline_x3)
 	@$(PY) demo/run.py $${IMAGE:+"$$IMAGE"}
 
 test: onnx ## Run all tests; T=path or T="-k name" narrows

@@ -17,10 +17,12 @@ import numpy as np
 from comparison import Panel, comparison
 from edsr_client import EdsrError, Upscaler
 from edsr_client.files import read_file
+from edsr_client.model_info import PREFERRED_MODELS
 from edsr_client.pictures.decode import decode
 from edsr_client.pictures.depth import to_8_bits
 from edsr_conversion.quality import luma, psnr_y
 from edsr_serving import ServerOptions, ServingError, free_ports, start
+from edsr_serving.repository import find_models
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.metrics import structural_similarity
@@ -52,7 +54,8 @@ def main() -> int:
 def run(own: Path | None) -> None:
     """Serve, upscale, compare, and put everything into demo/out."""
     picture = rgb(own or PHOTOGRAPH)
-    options = ServerOptions(repository=ROOT / "model_repository", run_dir=ROOT / ".run" / "demo")
+    repository = ROOT / "model_repository"
+    options = ServerOptions(repository, ROOT / ".run" / "demo", models=preferred(repository))
     print("starting tritonserver ...", flush=True)
     with (
         start(options.with_ports(*free_ports(3))) as server,
@@ -73,6 +76,12 @@ def run(own: Path | None) -> None:
     print(f"{size}: HTTP {http_ms:.0f} ms, gRPC {grpc_ms:.0f} ms (medians of {TIMED_RUNS}), identical results")
     save(low, high, None if own else picture[: high.shape[0], : high.shape[1]])
     print(f"look at {OUT.relative_to(ROOT)}/comparison.png")
+
+
+def preferred(repository: Path) -> tuple[str, ...]:
+    """The model that a client takes by itself; () if it is not built: then the server says what is."""
+    built = [model.name for model in find_models(repository) if not model.problem]
+    return tuple([name for name in PREFERRED_MODELS if name in built][:1])
 
 
 def rgb(path: Path) -> Pixels:

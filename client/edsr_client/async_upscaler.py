@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 import uuid
@@ -26,7 +27,8 @@ from .errors import EdsrError, ImageTooLargeError, ModelContractError
 from .files import FileResult, Finishing
 from .forecast import Forecast, forecast, outline
 from .many import in_order
-from .model_info import ModelInfo
+from .model_choice import ModelChoice, model_notes
+from .model_info import AUTO, ModelInfo
 from .pictures.alpha import Array
 from .pictures.decode import DEFAULT_MAX_PIXELS, Picture, decode
 from .pictures.formats import Format, format_named
@@ -56,7 +58,9 @@ class AsyncUpscaler:
         url: "host:port" of the server, also "https://host/path"; several with commas between, or a sequence of them.
             The tiles of a picture are spread over all; all must serve the same weights. Default: localhost.
         protocol: "http" or "grpc".
-        model: name of the model; by default edsr_x3 if it is ready, else edsr_baseline_x3.
+        model: name of the model; by default edsr_x3 if it is ready, else edsr_baseline_x3. "auto": for picture files,
+            each by itself, that one or, for JPEG files of low quality, the servers' model for compressed pictures,
+            edsr_photo_x3. Arrays and videos say nothing of their files: for them it is the default.
         timeout_s: longest wait for the answer to one tile, in seconds; None suits it to model and tile.
         retries: how often a tile is sent again after a lost connection, a server that is not ready or busy. An address
             where nothing listens at the first contact is an error at once.
@@ -101,7 +105,12 @@ class AsyncUpscaler:
         else:
             transports = list(transport) if isinstance(transport, Sequence) else [transport]
         self._urls = tuple(one.url for one in transports)
-        self._servers = Servers(transports, model, RetryPolicy(retries), timeout_s)
+        policy = RetryPolicy(retries)
+        self._servers = Servers(transports, None if model == AUTO else model, policy, timeout_s)
+        self._choice: ModelChoice | None = None
+        if model == AUTO:
+            self._choice = ModelChoice(self._servers, lambda name: Servers(transports, name, policy, timeout_s))
+        self._model_reason = ""
 
     async def __aenter__(self) -> AsyncUpscaler:
         return self
@@ -113,6 +122,8 @@ class AsyncUpscaler:
 
     async def close(self) -> None:
         """Close the connections, give shared memory back."""
+        if self._choice is not None and self._choice.second is not None:
+            await self._choice.second.end_trials()
         await self._servers.close()
 
     @property
@@ -133,12 +144,23 @@ class AsyncUpscaler:
     @property
     def retries(self) -> int:
         """Requests that had to be sent again so far."""
-        return self._servers.retries
+        return sum(servers.retries for servers in self._in_use)
 
     @property
     def answers(self) -> list[tuple[str, int]]:
         """Of every server its address, and how many requests it has answered so far."""
-        return self._servers.answers
+        each = zip(*(servers.answers for servers in self._in_use), strict=True)
+        return [(counts[0][0], sum(count for _, count in counts)) for counts in each]
+
+    @property
+    def model_reason(self) -> str:
+        """Why "auto" took this model for a picture; "" if the caller has named one, or none."""
+        return self._model_reason
+
+    @property
+    def _in_use(self) -> list[Servers]:
+        second = self._choice.second if self._choice is not None else None
+        return [self._servers, second] if second is not None else [self._servers]
 
     async def model_info(self) -> ModelInfo:
         """The model in use, asked of the servers once.
@@ -147,6 +169,32 @@ class AsyncUpscaler:
             ServerError: unreachable, not ready, or without the model.
         """
         return await self._servers.model()
+
+    async def compressed_model_info(self) -> ModelInfo | None:
+        """With model="auto" the model that JPEG files of low quality get; None if there is none, or another was named.
+
+        Raises:
+            ModelContractError: the servers differ in it.
+            ServerError: as `model_info`.
+        """
+        second = await self._choice.compressed() if self._choice is not None else None
+        return await second.model() if second is not None else None
+
+    async def _suited(self, jpeg_quality: int | None) -> AsyncUpscaler:
+        """The same, with the model for pictures whose JPEG file has that quality; None for what is no JPEG file.
+
+        It shares the connections of this one, which closes them. Itself, unless it was made with model="auto".
+
+        Raises:
+            ModelContractError: the servers differ in their model for compressed pictures.
+            ServerError: as `model_info`.
+        """
+        if self._choice is None:
+            return self
+        one = copy.copy(self)
+        one._choice = None
+        one._servers, one._model_reason = await self._choice.suited(jpeg_quality)
+        return one
 
     async def server_info(self) -> list[dict[str, Any]]:
         """Of every server `url`, `name`, `version`, `ready`, `models`, and `error`, "" or why it cannot be asked."""
@@ -199,12 +247,13 @@ class AsyncUpscaler:
         progress: Progress | None = None,
     ) -> Picture:
         """Upscale every frame of a decoded picture; a frame equal to the one before it is not sent again."""
+        upscaler = await self._suited(picture.jpeg_quality)
         frames: list[Array] = []
         for index, frame in enumerate(picture.frames):
             if index and np.array_equal(frame, picture.frames[index - 1]):
                 frames.append(frames[-1])
                 continue
-            frames.append(await self.upscale(frame, tile=tile, halo=halo, border=border, progress=progress))
+            frames.append(await upscaler.upscale(frame, tile=tile, halo=halo, border=border, progress=progress))
         return picture.with_frames(frames)
 
     def upscale_many(
@@ -341,7 +390,14 @@ class AsyncUpscaler:
             options["border"] = border
             options["restart"] = restart
             return await upscale_in_bands(
-                self, source, target, header, format_, finishing, progress=progress, **options
+                await self._suited(header.jpeg_quality),
+                source,
+                target,
+                header,
+                format_,
+                finishing,
+                progress=progress,
+                **options,
             )
         data = await asyncio.to_thread(files.read_file, src, max_pixels)
         picture = await asyncio.to_thread(decode, data, str(src), max_pixels, frame)
@@ -386,6 +442,8 @@ class AsyncUpscaler:
                 files.check_target(source, Path(dst), finishing)
             banded = await self._in_bands(source, dst, finishing, bands, overwrite, frame)
         header = await asyncio.to_thread(outline, source, name, frame)
+        suited = await self._suited(header.jpeg_quality)
+        model = await suited.model_info()
         if banded is None:
             pixels = header.size[0] * header.size[1]
             if pixels > max_pixels:
@@ -412,8 +470,9 @@ class AsyncUpscaler:
             size=final_size(header.size, model.scale, finishing.scale, finishing.max_side),
             scale=model.scale,
             is_banded=banded is not None,
-            pixels_per_s=self._servers.pixels_per_s,
+            pixels_per_s=suited.pixels_per_s,
             model=model.name,
+            model_reason=suited.model_reason,
         )
 
     async def upscale_bytes(
@@ -548,6 +607,9 @@ class AsyncUpscaler:
         border: Border | Margins | None,
         progress: Progress | None,
     ) -> tuple[bytes, FileResult]:
+        if self._choice is not None:
+            one = await self._suited(picture.jpeg_quality)
+            return await one._convert(picture, format_, finishing, tile, halo, border, progress)
         model = await self._servers.model()
         files.check_result(picture, format_, finishing, model.scale)
         retries, answers, counter = self._servers.retries, self._servers.answers, _Counter(progress)
@@ -566,9 +628,10 @@ class AsyncUpscaler:
                 url for (url, now), (_, before) in zip(self._servers.answers, answers, strict=True) if now > before
             ],
             seconds=0.0,
-            notes=list(dict.fromkeys([*picture.notes, *notes])),
+            notes=list(dict.fromkeys([*model_notes(model, self._model_reason), *picture.notes, *notes])),
             model_scale=model.scale,
             resampled=size != (picture.size[0] * model.scale, picture.size[1] * model.scale),
+            model_reason=self._model_reason,
         )
 
     async def _upscale_planes(

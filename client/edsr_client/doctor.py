@@ -14,7 +14,7 @@ import numpy as np
 
 from .addresses import Address
 from .errors import AccessDeniedError, EdsrError, ServerBusyError, ServerNotReadyError, ServerTimeoutError
-from .model_info import ModelInfo
+from .model_info import AUTO, ModelInfo
 from .servers import preferred_model
 from .transports import Credentials, Transport, connect
 
@@ -72,7 +72,7 @@ async def examine(addresses: tuple[Address, ...], credentials: Credentials, mode
         transport = connect(address, credentials)
         subject = "server"
         try:
-            async for check in _examine_one(address, transport, model, seen):
+            async for check in _examine_one(address, transport, None if model == AUTO else model, seen):
                 subject = "model"  # what comes after the server answered
                 yield check
         except EdsrError as error:

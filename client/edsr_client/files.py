@@ -69,6 +69,7 @@ class FileResult:
         notes: what could not be kept, in words.
         model_scale: factor of the network; 0 if it is not known.
         resampled: whether the network's result was resampled (Lanczos) to the size that was asked for.
+        model_reason: why model="auto" took that model; "" if the caller has named one, or none.
     """
 
     path: str
@@ -84,6 +85,7 @@ class FileResult:
     notes: list[str] = field(default_factory=list)
     model_scale: int = 0
     resampled: bool = False
+    model_reason: str = ""
 
 
 def read_file(src: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 from .bands.plan import BAND_BYTES
 from .errors import BadImageError, EdsrError
 from .pictures.decode import READ
+from .pictures.jpeg_quality import jpeg_quality
 from .pictures.plugins import register_plugins
 from .tiling import Grid, Shape
 
@@ -29,12 +30,14 @@ class Outline:
         frames: of an animation, else 1.
         channels: as they are decoded, 1 to 4.
         sample_bytes: 2 for 16 bits, else 1.
+        jpeg_quality: of a JPEG file, 1 to 100; None for other formats.
     """
 
     size: tuple[int, int]
     frames: int
     channels: int
     sample_bytes: int
+    jpeg_quality: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Forecast:
         memory_bytes: of this process, about.
         seconds: of the servers, if they do nothing else; None if they do not say how fast they are.
         model: that will be used.
+        model_reason: why model="auto" takes it; "" if the caller has named one, or none.
     """
 
     output: str
@@ -63,6 +67,7 @@ class Forecast:
     memory_bytes: int
     seconds: float | None
     model: str
+    model_reason: str = ""
 
 
 def outline(source: bytes | Path, name: str, frame: int | None) -> Outline:
@@ -85,7 +90,7 @@ def outline(source: bytes | Path, name: str, frame: int | None) -> Outline:
         has_alpha = "A" in bands or "a" in bands or "transparency" in image.info
         is_grey = len(bands) - ("A" in bands) == 1 and image.mode not in ("P", "PA")
         is_deep = "16" in image.mode or image.mode in ("I", "F")
-        return Outline(size, count, (1 if is_grey else 3) + has_alpha, 2 if is_deep else 1)
+        return Outline(size, count, (1 if is_grey else 3) + has_alpha, 2 if is_deep else 1, jpeg_quality(image))
 
 
 @contextlib.contextmanager
@@ -116,6 +121,7 @@ def forecast(
     is_banded: bool,
     pixels_per_s: float | None,
     model: str,
+    model_reason: str = "",
 ) -> Forecast:
     """What a picture takes.
 
@@ -128,6 +134,7 @@ def forecast(
         is_banded: whether it goes in bands.
         pixels_per_s: what all servers together compute.
         model: its name.
+        model_reason: why it was chosen.
     """
     planes = 2 if header.channels in (2, 4) else 1
     requests = header.frames * planes
@@ -146,4 +153,5 @@ def forecast(
         memory_bytes=memory,
         seconds=round(sent_px / pixels_per_s, 3) if pixels_per_s else None,
         model=model,
+        model_reason=model_reason,
     )

@@ -13,6 +13,10 @@ from .tiling import Shape, TileLimits
 INPUT, OUTPUT = "image", "upscaled"
 # Asked for in this order when the caller names no model.
 PREFERRED_MODELS = ("edsr_x3", "edsr_baseline_x3")
+# Instead of a model's name: by the picture's file, see model_choice.py.
+AUTO = "auto"
+# What a model says of its `inputs` that was trained for compressed pictures, and the name of this project's.
+COMPRESSED, PHOTO_MODEL = "compressed", "edsr_photo_x3"
 # Triton's own limit on the body of an HTTP request is 64 MiB (--http-max-input-size); a little is for the header.
 MAX_BODY_BYTES = 64 * 2**20 - 64 * 2**10
 MAX_TILE_PX = MAX_BODY_BYTES // 3
@@ -43,6 +47,7 @@ class ModelInfo:
         inference_precision: what the server computes in; that of the file if it does not say.
         backend: Triton backend.
         runtime: inference runtime and version.
+        inputs: what it was trained for, "clean" or "compressed" pictures.
     """
 
     name: str
@@ -62,6 +67,7 @@ class ModelInfo:
     inference_precision: str = ""
     backend: str = ""
     runtime: str = ""
+    inputs: str = ""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelInfo:
@@ -112,6 +118,7 @@ class ModelInfo:
             inference_precision=words("inference_precision") or words("precision"),
             backend=quoted(str(config.get("backend", "")), LONGEST_NAME),
             runtime=words("runtime"),
+            inputs=words("inputs"),
         )
 
     @property

@@ -27,6 +27,7 @@ from .errors import (
 from .model_info import PREFERRED_MODELS, ModelInfo
 from .pace import Pace
 from .retrying import RetryPolicy, is_transient
+from .texts import quoted
 from .transports import Transport
 from .transports.error_mapping import unreachable, wrong_output
 
@@ -109,13 +110,23 @@ class Servers:
         """Of every server its address, and how many requests it has answered so far."""
         return [(server.transport.url, server.answered) for server in self._servers]
 
+    @property
+    def in_use(self) -> list[Transport]:
+        """Of every server that was reached and is not left out, how it is asked."""
+        return [server.transport for server in self._servers if server.info is not None and not server.rejected]
+
     async def close(self) -> None:
         """Close all connections."""
+        await self.end_trials()
+        for server in self._servers:
+            await server.transport.close()
+
+    async def end_trials(self) -> None:
+        """End what is asked beside the work."""
         for server in self._servers:
             if server.trial is not None:
                 server.trial.cancel()
                 await asyncio.gather(server.trial, return_exceptions=True)
-            await server.transport.close()
 
     async def model(self) -> ModelInfo:
         """The model in use; its limits are what every server takes. Asked of the servers once.
@@ -320,7 +331,14 @@ class Servers:
     async def _contact(self, transport: Transport, wanted: str | None) -> ModelInfo:
         await transport.server_metadata()  # of all questions the one that shows best that something else answers
         name = wanted or await preferred_model(transport)
-        return ModelInfo.from_config(await transport.model_config(name))
+        try:
+            return ModelInfo.from_config(await transport.model_config(name))
+        except ModelNotFoundError:
+            served = ", ".join(await transport.model_names()) or "none that it tells of"
+            raise ModelNotFoundError(
+                f"{transport.url} does not serve {quoted(name)!r}; it serves: {served}. Name one of these with "
+                "model=... (`--model`); `edsr info` says more of them."
+            ) from None
 
     async def _describe(self, transport: Transport) -> dict[str, Any]:
         try:

@@ -99,6 +99,10 @@ class Upscaler:
         """See AsyncUpscaler.model_info."""
         return self._thread.run(self._async.model_info())
 
+    def compressed_model_info(self) -> ModelInfo | None:
+        """See AsyncUpscaler.compressed_model_info."""
+        return self._thread.run(self._async.compressed_model_info())
+
     def server_info(self) -> list[dict[str, Any]]:
         """See AsyncUpscaler.server_info."""
         return self._thread.run(self._async.server_info())

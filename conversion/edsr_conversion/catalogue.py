@@ -26,11 +26,16 @@ LARGEST = {
     **{"max_lr_pixels": 2**31 - 1, "size_bytes": 2**40},
 }
 LOCAL_CATALOGUE = Path("models/models.local.toml")
+CLEAN, COMPRESSED = "clean", "compressed"
 
 
 @dataclass(frozen=True)
 class Model:
-    """One table of models.toml, or of the file that `listed_in` names."""
+    """One table of models.toml, or of the file that `listed_in` names.
+
+    Attributes:
+        inputs: what it was trained for, CLEAN or COMPRESSED; "" if the table does not say.
+    """
 
     name: str
     graph: Path
@@ -40,6 +45,7 @@ class Model:
     scale: int
     max_lr_pixels: int
     default_halo_px: int | None = None
+    inputs: str = ""
     description: str = ""
     licence: str = ""
     url: str = ""
@@ -124,9 +130,11 @@ def _model(path: Path, name: str, table: Any) -> Model:
     required = {"graph", "sha256", "blocks", "filters", "scale", "max_lr_pixels"}
     if missing := sorted(required - table.keys()):
         raise CatalogueError(f"{path}: [{name}] lacks {', '.join(missing)}.")
-    texts = {key for key in table if key in {"graph", "sha256", "url", "git_blob", "licence", "description"}}
+    texts = {key for key in table if key in {"graph", "sha256", "url", "git_blob", "licence", "description", "inputs"}}
     if bad := sorted(key for key in texts if not isinstance(table[key], str)):
         raise CatalogueError(f"{path}: [{name}] {', '.join(bad)} must be text in quotes.")
+    if table.get("inputs", CLEAN) not in (CLEAN, COMPRESSED):
+        raise CatalogueError(f"{path}: [{name}] inputs is {table['inputs']!r}, not {CLEAN!r} or {COMPRESSED!r}.")
     numbers = LARGEST.keys() & table.keys()
     if bad := sorted(key for key in numbers if type(table[key]) is not int or not 1 <= table[key] <= LARGEST[key]):
         limits = ", ".join(f"{key} at most {LARGEST[key]:,}" for key in bad)

@@ -110,7 +110,8 @@ def gpu_config(model: Model, plan: Plan, flavour: str) -> str:
 
 def parameters(model: Model) -> dict[str, str]:
     """What a client may want to know about a model, as Triton's `parameters`."""
-    return {
+    purpose = {"inputs": model.inputs} if model.inputs else {}
+    return purpose | {
         "blocks": str(model.blocks),
         "default_halo_px": str(default_halo_px(model)),
         "filters": str(model.filters),
@@ -148,6 +149,14 @@ def shapes_text(plan: Plan) -> str:
 def network_size(model: Model) -> NetworkSize:
     """What the planner needs of a model."""
     return NetworkSize(model.blocks, model.filters, model.scale)
+
+
+def by_size(models: Iterable[Model]) -> dict[NetworkSize, list[Model]]:
+    """The models of each size of network, in their order: what a card can do depends on nothing else of them."""
+    found: dict[NetworkSize, list[Model]] = {}
+    for model in models:
+        found.setdefault(network_size(model), []).append(model)
+    return found
 
 
 def render(models: Iterable[Model], cards: Iterable[Card], repository: Path) -> dict[Path, str]:

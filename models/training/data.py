@@ -119,6 +119,15 @@ def pair(hr: Image8) -> tuple[Image8, Image8]:
     return hr, resize(hr, width, height)
 
 
+def through_jpeg(image: Image8, quality: int | None) -> Image8:
+    """`image`, uint8 [H, W, 3] RGB, as a JPEG file of Pillow shows it (4:2:0); None leaves it as it is."""
+    if quality is None:
+        return image
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
 def reduce_to(image: Image8, long_side_px: int) -> Image8:
     """`image` reduced so that its longer side is `long_side_px`."""
     factor = long_side_px / max(image.shape[:2])

@@ -189,15 +189,27 @@ def _with_queue(model: ServableModel) -> str:
     return CPU_GROUP.sub(queue, text, count=1)
 
 
-def check_memory(models: Sequence[ServableModel]) -> None:
-    """Raise NothingToServeError if the models' plans do not fit the card together: each was made for it alone."""
+def memory_mib(models: Sequence[ServableModel]) -> tuple[int, int]:
+    """What the models need together by their plans, and what the card has to give; zeros if that is not planned."""
     plans = [model.parameters for model in models]
-    if not all("planned_model_mib" in plan for plan in plans):
-        return
+    if not plans or not all("planned_model_mib" in plan for plan in plans):
+        return 0, 0
     total = sum(int(plan["planned_model_mib"]) for plan in plans) + max(
         int(plan["planned_server_mib"]) for plan in plans
     )
-    budget = min(int(plan["vram_budget_mib"]) for plan in plans)
+    return total, min(int(plan["vram_budget_mib"]) for plan in plans)
+
+
+def without_second_models(models: list[ServableModel]) -> list[ServableModel]:
+    """The models to serve on a card when nobody named any: one for compressed pictures gives way to those for all."""
+    total, budget = memory_mib(models)
+    first = [model for model in models if model.parameters.get("inputs") != "compressed"]
+    return first if first and total > budget else models
+
+
+def check_memory(models: Sequence[ServableModel]) -> None:
+    """Raise NothingToServeError if the models' plans do not fit the card together: each was made for it alone."""
+    total, budget = memory_mib(models)
     if total > budget:
         names = " and ".join(model.name for model in models)
         raise NothingToServeError(

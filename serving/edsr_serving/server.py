@@ -124,7 +124,7 @@ def start(
     installation = find_installation()
     if options.gpu:
         options = replace(options, gpu=card.card_key(options.gpu, options.repository, devices()))
-    models = repository.choose(repository.find_models(options.repository, options.variant), options.models)
+    models = _models(options)
     parameters = gpu_parameters(models) if options.gpu else cpu_parameters(models, options.precision)
     check_ports(options)
     try:
@@ -263,6 +263,18 @@ def _speed(model: repository.ServableModel, told: Mapping[str, str], run_dir: Pa
     threads = max(1, int(told["cpus"]) // model.instances)
     found = speed.measured(model.folder / repository.VERSION / file, precision, threads, run_dir / speed.FILE, again)
     return speed.parameters(model.parameters, found)
+
+
+def _models(options: ServerOptions) -> list[repository.ServableModel]:
+    """The models to serve."""
+    models = repository.choose(repository.find_models(options.repository, options.variant), options.models)
+    if not options.gpu or options.models:
+        return models
+    chosen = repository.without_second_models(models)
+    if left_out := ", ".join(model.name for model in models if model not in chosen):
+        words = f"{left_out} is left out: the card cannot hold all models together. MODEL={left_out} serves it alone."
+        print(f"warning: {words}", file=sys.stderr)  # noqa: T201
+    return chosen
 
 
 def gpu_parameters(models: Sequence[repository.ServableModel]) -> dict[repository.ServableModel, dict[str, str]]:

@@ -146,3 +146,11 @@ def test_the_real_commands_name_a_hostile_value_as_it_is(root: Path, tmp_path: P
         assert words in done.stderr
         assert "Traceback" not in done.stderr
         assert not (root / "canary").exists()
+
+
+def test_the_demonstration_converts_only_the_model_that_it_shows(stage: Path) -> None:
+    told = make(stage, "-o", "setup", "demo", "VENV=venv")
+    assert told[1:6] == ["-m", "edsr_conversion", "onnx", "--model", "edsr_baseline_x3"]
+    (stage / "models").mkdir()
+    (stage / "models" / "EDSR_x3.pb").touch()
+    assert make(stage, "-o", "setup", "demo", "VENV=venv")[4:6] == ["--model", "edsr_x3"]

@@ -105,10 +105,7 @@ def test_engines_say_whether_the_models_fit_the_card_together(run: Run, root: Pa
 
     both = together_text(made("t4"))
     assert "together they do not fit" in both
-    assert (
-        "Serve one at a time: MODEL= one of edsr_x3, edsr_baseline_x3" in both
-        or "MODEL= one of edsr_baseline_x3" in both
-    )
+    assert "Serve one at a time: MODEL= one of edsr_x3, edsr_baseline_x3, edsr_photo_x3" in both
     assert "reserve for the driver" in both
     assert together_text(made("t4")[:1]) == ""
 

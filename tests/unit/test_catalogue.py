@@ -21,10 +21,14 @@ def write(root: Path, text: str, file: str = "models.toml") -> Path:
     return root
 
 
-def test_our_catalogue_lists_the_published_and_the_embedded_model(root: Path) -> None:
+def test_our_catalogue_lists_the_published_and_the_embedded_models(root: Path) -> None:
     models = load_models(root)
     assert models["edsr_x3"].sha256 == "3baa3740fdb8ee9c52f1a41d69fa74cb9feef0fa9bfeec24f0ee58b928068e9a"
     assert models["edsr_baseline_x3"].graph.exists()
+    assert models["edsr_photo_x3"].graph.exists()
+    assert {name: model.inputs for name, model in models.items()} == {
+        **{"edsr_x3": "clean", "edsr_baseline_x3": "clean", "edsr_photo_x3": "compressed"},
+    }
 
 
 def test_a_local_catalogue_adds_models(tmp_path: Path) -> None:
@@ -59,6 +63,8 @@ def test_a_local_catalogue_cannot_replace_a_model(tmp_path: Path) -> None:
         (TABLE.format(name='"a;b"'), "no model name"),
         (TABLE.format(name="a") + 'name = "b"', "unknown keys: name"),
         (TABLE.format(name="a") + "url = 5", "url must be text"),
+        (TABLE.format(name="a") + 'inputs = "noisy"', "inputs is 'noisy', not 'clean' or 'compressed'"),
+        (TABLE.format(name="a") + "inputs = 5", "inputs must be text"),
     ],
 )
 def test_a_malformed_catalogue_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:

@@ -15,7 +15,7 @@ from edsr_serving.gpu.devices import Device
 from edsr_serving.gpu.host import CudaError, GrowingBuffer, ShapeError, ShapeRange, choose_profile, failure_of
 from edsr_serving.limits import Limits
 from edsr_serving.options import ServerOptions
-from edsr_serving.repository import check_memory, choose, find_models
+from edsr_serving.repository import check_memory, choose, find_models, without_second_models
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,7 +101,7 @@ def test_a_precision_of_an_engine_is_part_of_its_variant() -> None:
 def engine(tmp_path: Path) -> Callable[..., Path]:
     """A model folder with a GPU configuration and an engine file: engine(name="m", planned=100) -> the repository."""
 
-    def make(name: str = "m", planned: int = 100, **changes: object) -> Path:
+    def make(name: str = "m", planned: int = 100, inputs: str = "clean", **changes: object) -> Path:
         folder = tmp_path / name
         (folder / "configs").mkdir(parents=True)
         (folder / "1").mkdir()
@@ -111,6 +111,7 @@ def engine(tmp_path: Path) -> Callable[..., Path]:
             "planned_model_mib": str(planned),
             "planned_server_mib": "50",
             "vram_budget_mib": "200",
+            "inputs": inputs,
         }
         entry = 'parameters {{\n  key: "{}"\n  value {{\n    string_value: "{}"\n  }}\n}}\n'
         text = "instance_group {\n  count: 2\n}\n" + "".join(entry.format(*item) for item in values.items())
@@ -179,6 +180,16 @@ def test_models_that_do_not_fit_the_card_together_are_refused_before_loading(eng
     check_memory(models[:1])
     with pytest.raises(NothingToServeError, match=r"one and two together need 210 MiB.*has 200.*MODEL=one"):
         check_memory(models)
+
+
+def test_a_model_for_compressed_pictures_gives_way_where_the_card_cannot_hold_all(engine: Callable[..., Path]) -> None:
+    engine("clean", planned=100)
+    models = find_models(engine("photo", planned=60, inputs="compressed"), "t4-rtx")
+    assert [model.name for model in without_second_models(models)] == ["clean"]
+    assert [model.name for model in without_second_models(models[1:])] == ["photo"]
+    small = find_models(engine("small", planned=40, inputs="compressed"), "t4-rtx")
+    pair = [model for model in small if model.name in ("clean", "small")]
+    assert without_second_models(pair) == pair
 
 
 def test_an_engine_for_another_card_or_version_is_refused_and_a_lookalike_warned_of(

@@ -77,6 +77,7 @@ def test_a_cpu_configuration_parsed_back_says_what_the_catalogue_says(name: str)
     assert said(config)["scale"] == "3"
     assert said(config)["halo_px"] == str(2 * model.blocks + 3)
     assert said(config)["source_sha256"] == model.sha256
+    assert said(config)["inputs"] == model.inputs
     assert not config.HasField("dynamic_batching")
     assert not config.HasField("sequence_batching")
 
@@ -106,6 +107,7 @@ def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavou
     assert said(config)["tile"] == f"{plan.side}x{plan.side}"
     assert said(config)["halo_px"] == str(2 * model.blocks + 3)
     assert said(config)["source_sha256"] == model.sha256
+    assert said(config)["inputs"] == model.inputs
     assert said(config)["precision"] == "fp16"
     fits = int(said(config)["planned_model_mib"]) + int(said(config)["planned_server_mib"])
     assert fits <= int(said(config)["vram_budget_mib"]) + 2  # each is rounded up

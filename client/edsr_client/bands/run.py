@@ -17,6 +17,7 @@ from ..border import FLAT_PX, margins_of
 from ..errors import BadImageError, OutputError
 from ..files import FileResult, Finishing
 from ..many import in_order
+from ..model_choice import model_notes
 from ..pictures.alpha import Array
 from ..pictures.fitting import fitting_metadata
 from ..pictures.formats import Format
@@ -86,7 +87,7 @@ async def upscale_in_bands(
     model = await upscaler.model_info()
     low = (rows.width, rows.height)
     size = final_size(low, model.scale, finishing.scale, finishing.max_side)
-    notes = [*header.notes, *_check_fits(rows, size, format_)]
+    notes = [*model_notes(model, upscaler.model_reason), *header.notes, *_check_fits(rows, size, format_)]
     metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
     metadata, lost = with_profile(metadata, rows.channels < 3)
     notes += lost
@@ -137,6 +138,7 @@ async def upscale_in_bands(
         notes=list(dict.fromkeys([*notes, *files.misnamed(target, format_)])),
         model_scale=model.scale,
         resampled=size != layout.size,
+        model_reason=upscaler.model_reason,
     )
 
 

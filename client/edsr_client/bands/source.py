@@ -16,6 +16,7 @@ from ..pictures.alpha import Array
 from ..pictures.budget import Budget
 from ..pictures.colour_read import described
 from ..pictures.decode import UNKNOWN_CHANNELS
+from ..pictures.jpeg_quality import jpeg_quality
 from ..pictures.metadata import Metadata, read_metadata
 from ..pictures.plugins import register_plugins
 from ..pictures.structure import check_structure
@@ -48,6 +49,7 @@ class Header:
         whole_bytes: that its decoder needs at once because rows come last; 0 for what is read row by row.
         tiff: how the pixels of a TIFF file are stored.
         page: of a TIFF file, from 0.
+        jpeg_quality: of a JPEG file, 1 to 100; None for other formats.
     """
 
     kind: str
@@ -61,6 +63,7 @@ class Header:
     whole_bytes: int = 0
     tiff: Kind | None = None
     page: int = 0
+    jpeg_quality: int | None = None
 
 
 def header_of(path: Path, page: int | None = None) -> Header | None:
@@ -88,7 +91,8 @@ def header_of(path: Path, page: int | None = None) -> Header | None:
             if image.format == "MPO":
                 notes.append(f"the file holds {count} pictures; the main one was taken")
             kind = ("PNG" if count == 1 else "APNG") if image.format == "PNG" else "JPEG"
-            return Header(kind, image.size, 1, count, metadata, orientation, notes, whole_bytes=_whole_bytes(image))
+            more: dict[str, Any] = {"whole_bytes": _whole_bytes(image), "jpeg_quality": jpeg_quality(image)}
+            return Header(kind, image.size, 1, count, metadata, orientation, notes, **more)
     except Exception:  # Pillow raises whatever its parser stumbled over
         return None
     finally:

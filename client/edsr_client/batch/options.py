@@ -63,12 +63,19 @@ class BatchOptions:
             tuple(named), tuple(listed), out, self.extension, self.recursive, self.follow_links, self.own_results
         )
 
-    def digest(self, model: ModelInfo) -> str:
-        """Of all that a result depends on beside its picture."""
+    def digest(self, model: ModelInfo, compressed: ModelInfo | None = None) -> str:
+        """Of all that a result depends on beside its picture.
+
+        Args:
+            model: of all pictures.
+            compressed: with model="auto" the one for compressed pictures, where the servers have one.
+        """
         finishing = asdict(self.finishing) | {"format": format_named(self.finishing.format or "png").name}
         told = [finishing, self.tile, self.halo, self.frame, model.name, model.source_sha256]
         if self.border is not None:  # results of runs that knew no border are of the same settings
             told.append(self.border)
+        if compressed is not None:
+            told += ["auto", compressed.name, compressed.source_sha256]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

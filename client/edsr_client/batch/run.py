@@ -106,7 +106,7 @@ async def run_batch(
     """
     looked_for = options.sources(named, listed, out)
     sources.check(looked_for)
-    model = await upscaler.model_info()
+    model, compressed = await upscaler.model_info(), await upscaler.compressed_model_info()
     summary = summary if summary is not None else Summary()
     started = time.monotonic()
     with held(out) as scratch:
@@ -117,7 +117,8 @@ async def run_batch(
         with manifest:
             jobs = options.jobs or _jobs(model.instances, len(upscaler.urls))
             decoders = Decoders(min(jobs, os.cpu_count() or 1))
-            run = _Run(upscaler, manifest, looked_for, options, options.digest(model), decoders, tell, note, summary)
+            settings = options.digest(model, compressed)
+            run = _Run(upscaler, manifest, looked_for, options, settings, decoders, tell, note, summary)
             try:
                 await run.work(jobs)
             except _Stop as stop:
@@ -332,6 +333,8 @@ class _Run:
                 "model_scale": result.model_scale,
                 "resampled": result.resampled,
             }
+            if result.model_reason:
+                line["model_reason"] = result.model_reason
             await self._put(target, content, line)
         self.summary.made += 1
         self.summary.megapixels += pixels / 1e6

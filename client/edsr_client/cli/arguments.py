@@ -173,7 +173,12 @@ def _server_options() -> argparse.ArgumentParser:
         "localhost)",
     )
     group.add_argument("--protocol", choices=("http", "grpc"), default="http", help="default: %(default)s")
-    group.add_argument("--model", help="default: edsr_x3 if it is ready, else edsr_baseline_x3")
+    group.add_argument(
+        "--model",
+        metavar="NAME|auto",
+        help="default: edsr_x3 if it is ready, else edsr_baseline_x3; auto: for JPEG files of low quality the server's "
+        "model for compressed pictures",
+    )
     group.add_argument(
         "--timeout", type=float, metavar="S", help="longest wait for one tile (default: by model and tile)"
     )

@@ -114,12 +114,13 @@ def _in_words(found: Forecast) -> str:
     height, width = found.tile
     each = f" of {width}x{height}" if found.tiles > 1 else ""
     how = ", read, sent and written in bands" if found.bands else ""
+    why = f" ({found.model_reason})" if found.model_reason else ""
     frames = f", {found.frames} frames" if found.frames > 1 else ""
     took = "not known, the server does not say how fast it is" if found.seconds is None else ""
     return "\n".join(
         [
             f"output: {output} ({found.width}x{found.height}{frames}), not written",
-            f"work: {found.tiles:,} tile(s){each} by {found.model}{how}",
+            f"work: {found.tiles:,} tile(s){each} by {found.model}{why}{how}",
             f"memory: about {found.memory_bytes / 1e6:,.0f} MB here",
             f"time: {took or f'about {duration(found.seconds or 0.0)} if the server does nothing else'}",
         ]

@@ -49,7 +49,7 @@ def _print_model(model: ModelInfo) -> None:
     runtime = f" ({model.runtime})" if model.runtime else ""
     exact = "not stated" if model.halo_px is None else f"{model.halo_px} is exact"
     print_table(
-        ("model", f"{model.name}, x{model.scale}"),
+        ("model", f"{model.name}, x{model.scale}{f', for {model.inputs} pictures' if model.inputs else ''}"),
         ("weights", f"{model.source}, sha256 {model.source_sha256}"),
         ("precision", f"{model.inference_precision}, from a {model.precision} model file"),
         ("backend", f"{model.backend}{runtime}, {model.instances} instance(s)"),

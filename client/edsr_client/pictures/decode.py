@@ -21,6 +21,7 @@ from .deep_png_read import deep_frames, is_deep_png, still
 from .deep_ppm import deep_ppm
 from .depth import full_range
 from .jpeg_end import with_end
+from .jpeg_quality import jpeg_quality
 from .kinds import unreadable
 from .metadata import Metadata, read_metadata
 from .plugins import register_plugins
@@ -66,6 +67,7 @@ class Picture:
         loop: how often an animation is played, 0 for ever.
         metadata: EXIF, XMP, ICC profile, resolution, as in the file.
         notes: what was dropped or converted, in words.
+        jpeg_quality: of the file, 1 to 100, estimated from its tables; None if it is no JPEG file.
     """
 
     frames: Sequence[Array]
@@ -73,6 +75,7 @@ class Picture:
     loop: int = 0
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
+    jpeg_quality: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -241,7 +244,8 @@ def _decode(
     if orientation >= 5 and metadata.dpi:
         metadata = replace(metadata, dpi=(metadata.dpi[1], metadata.dpi[0]))
     loop = int(image.info.get("loop", 1 if image.format == "GIF" else 0))
-    return Picture(frames, tuple(durations) if animated else (), loop, metadata, tuple(dict.fromkeys(notes)))
+    times = tuple(durations) if animated else ()
+    return Picture(frames, times, loop, metadata, tuple(dict.fromkeys(notes)), jpeg_quality(image))
 
 
 def _choose_frames(image: Image.Image, count: int, frame: int | None, name: str, notes: list[str]) -> Sequence[int]:

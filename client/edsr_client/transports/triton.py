@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import server_keys
 from ..addresses import Address
 from ..errors import AccessDeniedError, EdsrError, RequestRefusedError, ServerUnreachableError
-from ..model_info import INPUT, OUTPUT, PREFERRED_MODELS
+from ..model_info import INPUT, OUTPUT, PHOTO_MODEL, PREFERRED_MODELS
 from ..texts import LONGEST_NAME, quoted
 from . import grpc_answer
 from .base import Credentials
@@ -94,7 +94,7 @@ class TritonTransport:
                 lambda client, key: client.get_model_repository_index(**self._as_json(key))
             )
         except AccessDeniedError:  # a server of somebody else keeps its list to itself
-            return [name for name in PREFERRED_MODELS if await self.model_ready(name)]
+            return [name for name in (*PREFERRED_MODELS, PHOTO_MODEL) if await self.model_ready(name)]
         models = index if isinstance(index, list) else self._record(index).get("models", [])
         if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
             raise not_triton(self.url, "its list of models is none")

@@ -12,7 +12,7 @@ from ..catalogue import Model
 from ..convert import write_file
 from ..errors import CannotBuildHereError, CardError, PlanError
 from ..precisions import FP16
-from ..repository import network_size, shapes_text
+from ..repository import by_size, network_size, shapes_text
 from .cards import Card, select
 from .planner import DEFAULTS, MIB, Plan, make_plan, times
 from .replaced import CLAIMS, words
@@ -124,13 +124,18 @@ def page(models: Sequence[Model], cards: Sequence[Card]) -> str:
     """docs/sizing.md: every card for every model, without prices, and the service being replaced beside ours."""
     a = DEFAULTS
     parts = [INTRODUCTION.format(efficiency=a.efficiency, margin=a.margin, seconds=a.max_request_s)]
-    for model in models:
-        parts.append(f"## {model.name}: {model.blocks} blocks of {model.filters} filters, fp16\n")
+    for name, model in one_of_each_size(models):
+        parts.append(f"## {name}: {model.blocks} blocks of {model.filters} filters, fp16\n")
         parts.append(table(columns(rows(model, [card for card in cards if not is_slice(card)]), {})) + "\n")
-        parts.append(f"### {model.name} on MIG slices\n")
+        parts.append(f"### {name} on MIG slices\n")
         parts.append(table(columns(rows(model, [card for card in cards if is_slice(card)]), {})) + "\n")
     parts.append(_replaced(models, cards))
     return "\n".join(parts)
+
+
+def one_of_each_size(models: Iterable[Model]) -> list[tuple[str, Model]]:
+    """The first model of each size of network, with the names of all: their figures are the same."""
+    return [(", ".join(model.name for model in same), same[0]) for same in by_size(models).values()]
 
 
 def is_slice(card: Card) -> bool:
@@ -215,14 +220,15 @@ def draw(models: Sequence[Model], cards: Sequence[Card], path: Path) -> None:
     settings = {"svg.hashsalt": "edsr-triton", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
     with plt.rc_context(settings):
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.34 * len(whole) + 1.4), sharey=True)
-        height = 0.8 / len(models)
-        for index, model in enumerate(models):
+        sizes = one_of_each_size(models)
+        height = 0.8 / len(sizes)
+        for index, (name, model) in enumerate(sizes):
             plans = [row.plan for row in rows(model, whole)]
-            places = [place + (index - (len(models) - 1) / 2) * height for place in range(len(whole))]
+            places = [place + (index - (len(sizes) - 1) / 2) * height for place in range(len(whole))]
             largest = [p.profiles[0].max_px / 1e6 if p else 0.0 for p in plans]
             latency = [_times(p, REFERENCE[0] * REFERENCE[1])[0] * 1e3 if p else 0.0 for p in plans]
-            left.barh(places, largest, height, label=model.name)
-            bars = right.barh(places, latency, height, label=model.name)
+            left.barh(places, largest, height, label=name)
+            bars = right.barh(places, latency, height, label=name)
             right.bar_label(bars, [time_text(ms / 1e3) for ms in latency], padding=2, fontsize=7)
         left.set_yticks(range(len(whole)), [f"{card.key} ({card.vram_mib / 1024:.0f} GB)" for card in whole])
         left.invert_yaxis()
@@ -247,12 +253,13 @@ def _times(plan: Plan, px: int) -> tuple[float, float, float]:
 
 def _replaced(models: Sequence[Model], cards: Sequence[Card]) -> str:
     by_key = {card.key: card for card in cards}
-    lines = [["card", "picture", "it says", *(f"{model.name}: ours" for model in models)]]
+    sizes = one_of_each_size(models)
+    lines = [["card", "picture", "it says", *(f"{name}: ours" for name, _ in sizes)]]
     for key, claims in CLAIMS.items():
         if key not in by_key:
             continue
         for claim in claims:
-            cells = [_beside(model, by_key[key], claim.side, claim.latency_ms) for model in models]
+            cells = [_beside(model, by_key[key], claim.side, claim.latency_ms) for _, model in sizes]
             line = [f"`{key}`", f"{claim.side}x{claim.side}", words(claim, by_key[key].vram_mib), *cells]
             lines.append(line)
     return (

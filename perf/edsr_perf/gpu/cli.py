@@ -27,6 +27,9 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser("gpu", help="measure the NVIDIA GPU in this machine; fails where there is none")
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository")
     parser.add_argument("--model", default="edsr_baseline_x3")
+    parser.add_argument(
+        "--random-weights", action="store_true", help="the reference alone, of a network of the model's size"
+    )
     parser.add_argument("--seconds", type=float, default=LIMIT_S, help="that it may take; default %(default)g")
     parser.add_argument("--results", type=Path, help="folder for the JSON file; default perf/results")
     parser.add_argument("--render-only", action="store_true", help="render the page from the figures that are kept")
@@ -38,7 +41,7 @@ def _run(args: argparse.Namespace) -> int:
 
     failed, path = [], None
     if not args.render_only:
-        result = measure(args.root, args.model, args.seconds)
+        result = measure(args.root, args.model, args.seconds, args.random_weights)
         path = (args.results or args.root / "perf" / "results") / f"gpu-{result['card']['key']}-{args.model}.json"
         write_json(path, result)
         print(f"wrote {path}")
@@ -50,8 +53,14 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(root: Path, model: str, limit_s: float) -> dict[str, Any]:
+def measure(root: Path, model: str, limit_s: float, random_weights: bool = False) -> dict[str, Any]:
     """All steps on the first GPU, as JSON of the form of `result`.
+
+    Args:
+        root: the repository.
+        model: a table of models.toml.
+        limit_s: seconds that it may take.
+        random_weights: measure a network of the model's size whose graph is not at hand; there is no engine of it.
 
     Raises:
         NoGpuError: there is no GPU.
@@ -72,12 +81,12 @@ def measure(root: Path, model: str, limit_s: float) -> dict[str, Any]:
     devices = gpus()
     (found,) = select(load_models(root), [model])
     onnx = root / "model_repository" / model / "1" / "model.onnx"
-    if not onnx.is_file():
+    if not onnx.is_file() and not random_weights:
         raise MissingModelError(f"{model} is not built. Run `make onnx MODEL={model}`, or bring {onnx}.")
     card, clock = detect(load_cards(root).values(), devices), Clock(limit_s)
-    steps = steps_of(root, model, onnx, card, devices, clock)
-    outcomes = run_steps(steps, clock, lambda line: print(line, flush=True))
     size = network_size(found)
+    steps = random_steps(size, clock) if random_weights else steps_of(root, model, onnx, card, devices, clock)
+    outcomes = run_steps(steps, clock, lambda line: print(line, flush=True))
     return {
         "format": result.FORMAT,
         "model": model,
@@ -104,18 +113,40 @@ def steps_of(root: Path, model: str, onnx: Path, card: Card, devices: tuple[Devi
     ]
 
 
-def reference(onnx: Path, clock: Clock) -> dict[str, Any]:
-    """The network through PyTorch and cuDNN, checked against itself in float32 on the CPU.
+def random_steps(size: NetworkSize, clock: Clock) -> list[Step]:
+    """The matrix product and the reference; what needs a graph says that there is none."""
 
-    Raises:
-        SkipStep: no PyTorch, or one without CUDA.
-    """
+    def without_graph() -> dict[str, Any]:
+        raise SkipStep("random weights: there is no graph to build an engine of")
+
+    def by_torch() -> dict[str, Any]:
+        require_torch()
+        from . import reference
+        from .torch_network import random_weights
+
+        return {"weights": "random", **reference.measure(random_weights(size), clock)}
+
+    needs_graph = [Step(name, without_graph, 0) for name in ("engine", "verify", "concurrency")]
+    return [Step("matrix product", _matrix_product, 10), *needs_graph, Step("reference", by_torch, 20)]
+
+
+def require_torch() -> None:
+    """Raise SkipStep unless PyTorch is there and finds a GPU."""
     if not importlib.util.find_spec("torch"):
         raise SkipStep("PyTorch is not installed")
     import torch
 
     if not torch.cuda.is_available():
         raise SkipStep("PyTorch finds no GPU")
+
+
+def reference(onnx: Path, clock: Clock) -> dict[str, Any]:
+    """The network through PyTorch and cuDNN, checked against itself in float32 on the CPU.
+
+    Raises:
+        SkipStep: no PyTorch, or one without CUDA.
+    """
+    require_torch()
     from edsr_conversion.parity import real_pictures
     from edsr_conversion.precision_check import MIN_PSNR_DB
 

@@ -33,7 +33,9 @@ def one_card(result: dict[str, Any]) -> str:
     for shape in dict.fromkeys([*engine, *other]):
         rows.append(_line(result["limits_s"].get(shape), shape, engine.get(shape), other.get(shape)))
     machine = result["machine"]
-    lines = [table(rows, "lrrrrrr"), f"{result['model']}, fp16, {machine['date']}, revision {machine['revision']}."]
+    weights = ", random weights" if _result(steps, "reference").get("weights") == "random" else ""
+    said = f"{result['model']}{weights}, fp16, {machine['date']}, revision {machine['revision']}."
+    lines = [table(rows, "lrrrrrr"), said]
     peaks = _result(steps, "matrix product").get("flop_s", {})
     if peaks:
         said = ", ".join(f"{flop_s / 1e12:,.0f} TFLOP/s {precision}" for precision, flop_s in peaks.items())

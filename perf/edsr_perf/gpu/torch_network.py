@@ -6,15 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from edsr_conversion.network import MEAN_BGR
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle
 
 from ..errors import PerfError
+
+if TYPE_CHECKING:
+    from edsr_conversion.gpu.planner import NetworkSize
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,19 @@ def read_weights(path: Path) -> Weights:
     if len(found) < 3 or len(found) % 2 == 0 or "mean_rgb" not in tensors:
         raise PerfError(f"{path} is not the serving graph of an EDSR: {len(found)} convolutions. Run `make onnx`.")
     return Weights([(kernel, bias) for kernel, bias in found], tensors["mean_rgb"].reshape(3))
+
+
+def random_weights(size: NetworkSize, seed: int = 0) -> Weights:
+    """Weights of a network of that size which keep activations in the range of pictures; they show nothing."""
+    random = np.random.default_rng(seed)
+    inner = size.filters
+    ends = [(3, inner), *[(inner, inner)] * (2 * size.blocks + 1), (inner, 3 * size.scale**2)]
+
+    def convolution(given: int, made: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        kernel = random.standard_normal((made, given, 3, 3), np.float32) * np.float32(0.1 / math.sqrt(9 * given))
+        return kernel, np.zeros(made, np.float32)
+
+    return Weights([convolution(*pair) for pair in ends], np.array(MEAN_BGR[::-1], np.float32))
 
 
 class Network(nn.Module):  # type: ignore[misc]

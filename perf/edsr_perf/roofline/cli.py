@@ -86,11 +86,11 @@ def network(root: Path, model: str) -> NetworkSize:
 
 
 def claimed_networks(root: Path) -> dict[str, NetworkSize]:
-    """The committed networks: the replaced service's claims do not say which one they are of."""
+    """The committed networks, one of each size: the replaced service's claims do not say which one they are of."""
     from edsr_conversion.catalogue import load_models
-    from edsr_conversion.repository import network_size
+    from edsr_conversion.repository import by_size
 
-    return {name: network_size(model) for name, model in load_models(root, local=False).items()}
+    return {models[0].name: size for size, models in by_size(load_models(root, local=False).values()).items()}
 
 
 def _cards_in_words(args: argparse.Namespace) -> str:
