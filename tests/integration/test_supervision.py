@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -320,20 +322,29 @@ def test_a_stop_does_not_wait_for_a_start_that_hangs(options: ServerOptions, run
 
 
 @pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, "has died"), (signal.SIGSTOP, "is stopped")])
-def test_a_process_lost_while_it_loads_is_said_soon(options: ServerOptions, number: signal.Signals, words: str) -> None:
+def test_a_process_lost_while_it_loads_is_said_soon(
+    options: ServerOptions, run: Run, number: signal.Signals, words: str
+) -> None:
     """Triton itself would wait for it for ever, and so would whoever starts the server: two minutes."""
-    starting = subprocess.Popen(command(options, "start"), stderr=subprocess.PIPE, text=True)
 
     def backends() -> list[int]:
         processes = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
         servers = [pid for pid in processes if is_tritonserver(pid) and f"={options.http_port}" in command_line(pid)]
         return backends_of(servers[0]) if servers else []
 
-    assert wait_for(lambda: len(backends()) == 2, PATIENCE_S)
-    os.kill(backends()[0], number)
-    said = starting.communicate(timeout=PATIENCE_S)[1]
+    for _ in range(8):  # the model is small: it may be loaded before the signal comes
+        starting = subprocess.Popen(command(options, "start"), stderr=subprocess.PIPE, text=True)
+        seen: list[int] = []
+        while len(seen) < 2 and starting.poll() is None:  # the first only reads the configuration
+            seen += [pid for pid in backends() if pid not in seen]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(seen[-1], number)
+        said = starting.communicate(timeout=PATIENCE_S)[1]
+        if starting.returncode:
+            break
+        run("edsr_serving", "stop", "--run-dir", options.run_dir)
     assert starting.returncode == 7, said
-    assert words in said
+    assert re.search(f"{words}|not healthy", said), said  # Triton may see it first
     assert not list(Path("/dev/shm").glob(f"edsr-*-{options.http_port}-*"))  # noqa: S108
 
 
