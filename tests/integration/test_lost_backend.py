@@ -31,6 +31,7 @@ def server(root: Path, tmp_path: Path) -> Iterator[RunningServer]:
         repository=root / "model_repository", run_dir=tmp_path / "run", models=("edsr_baseline_x3",), precision="f32"
     )
     with start(options.with_ports(*free_ports(3))) as server:
+        server.guard.close()  # as in a container, where nobody ends a server that has lost its backend
         yield server
         server.process.kill()  # in order it would wait half a minute for the request that is never answered
 
