@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .machine import machine
+from .publishing import add_options, target
 from .sections import write_json
 
 SMALL = (72, 96)
@@ -72,6 +73,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--megapixels", type=float, default=12.0, help="of the large one (default: %(default)g)")
     parser.add_argument("--tile", type=int, default=1152, help="what the server's own is compared with")
     parser.add_argument("--rounds", type=int, default=2)
+    add_options(parser)
     parser.set_defaults(run=_run)
 
 
@@ -89,7 +91,6 @@ def _run(args: argparse.Namespace) -> int:
     except EdsrError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
-    path = args.root / "perf" / "results" / f"fairness-{model.name}-{model.inference_precision}.json"
     facts = {
         "model": model.name,
         "precision": model.inference_precision,
@@ -101,6 +102,7 @@ def _run(args: argparse.Namespace) -> int:
         "runs": [asdict(run) for run in runs],
         "machine": machine(),
     }
+    path = target(args.root, f"fairness-{model.name}-{model.inference_precision}", facts, args.publish)
     write_json(path, facts)
     say(f"with the server's own tile the large picture takes {facts['slower']:+.1%}; wrote {path}")
     return 0

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
     [
         (600_000, 544),  # AMX, bfloat16: half a second
         (330_000, 432),  # AVX-512, 8 bits: the halo is as cheap as it need be in little more than half a second
-        (178_000, 416),  # AVX-512, bfloat16: a second
-        (88_000, 288),  # float32: a second
+        (178_000, 384),  # AVX-512, bfloat16: the longest time
+        (88_000, 272),  # float32: the longest time
         (1_000, 144),  # no tile is mostly halo, however slow the machine
         (10**9, 1152),  # nor larger than the memory allows
     ],
 )
-def test_a_tile_takes_half_a_second_or_up_to_one_where_that_spares_much_halo(pixels_per_s: float, side: int) -> None:
+def test_a_tile_takes_half_a_second_or_somewhat_more_where_that_spares_much_halo(pixels_per_s: float, side: int) -> None:
     assert tile_side(pixels_per_s, halo_px=9, largest_px=1152) == side
 
 
