@@ -22,7 +22,7 @@ from hypothesis import strategies as st
         (10**9, 1152),  # nor larger than the memory allows
     ],
 )
-def test_a_tile_takes_half_a_second_or_somewhat_more_where_that_spares_much_halo(pixels_per_s: float, side: int) -> None:
+def test_a_tile_takes_half_a_second_or_more_where_that_spares_halo(pixels_per_s: float, side: int) -> None:
     assert tile_side(pixels_per_s, halo_px=9, largest_px=1152) == side
 
 
