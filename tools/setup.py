@@ -19,7 +19,7 @@ from pathlib import Path
 from . import check_system
 
 ROOT = Path(__file__).resolve().parent.parent
-LISTS = ("pyproject.toml", "client/pyproject.toml", "constraints.txt")
+LISTS = ("pyproject.toml", "client/pyproject.toml", "gateway/pyproject.toml", "constraints.txt")
 MARK = ".installed"
 EXTRAS = "conversion,engines,serving,serving-gpu,perf,demo,dev"
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", "constraints.txt")
@@ -70,7 +70,8 @@ def install(venv: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     sys.stdout.write(f"installing into {venv}: about a minute and 3.5 GB\n")
     sys.stdout.flush()
-    editable = ("--editable", "./client[grpc,heif,gigapixel,video]", "--editable", f".[{EXTRAS}]")
+    ours = ("./client[grpc,heif,gigapixel,video]", "./gateway", f".[{EXTRAS}]")
+    editable = [word for distribution in ours for word in ("--editable", distribution)]
     subprocess.run([python, *PIP, *editable], check=True, cwd=ROOT)
     # We run pytriton's tritonserver directly: its Python dependencies are not needed and rule out numpy 2.
     # The stubs would bring the whole of TensorRT, which is not needed for types.

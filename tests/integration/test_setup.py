@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def second(tmp_path: Path) -> Path:
     """Another checkout, as far as `make` looks before it installs."""
     folder = tmp_path / "second one's"
-    (folder / "client").mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "client/pyproject.toml"):
+    for name in ("client", "gateway"):
+        (folder / name).mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "client/pyproject.toml", "gateway/pyproject.toml"):
         shutil.copy2(ROOT / name, folder / name)
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "serving", folder / "serving", ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,0 +1,84 @@
+"""The application: routes, what surrounds them, and the services that live as long as it does."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncIterator
+
+from edsr_client import AsyncUpscaler
+from edsr_client.errors import EdsrError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from .errors import Problem, problem_of
+from .routes import health
+from .services import Services
+from .settings import Settings
+
+log = logging.getLogger("edsr_gateway")
+
+
+def create_app(settings: Settings) -> Starlette:
+    """An ASGI application for `settings`. Processes and files come to life with its lifespan."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with running(settings) as parts:
+            app.state.services = parts
+            yield
+
+    return Starlette(
+        routes=[*health.routes()],
+        lifespan=lifespan,
+        exception_handlers={
+            Problem: on_problem,
+            EdsrError: on_client_error,
+            HTTPException: on_http_exception,
+            Exception: on_surprise,
+        },
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Services]:
+    """Start the services; whatever happens, no process and no scratch file stays behind."""
+    shutil.rmtree(settings.scratch, ignore_errors=True)  # of one that was killed
+    settings.scratch.mkdir(parents=True, mode=0o700)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(shutil.rmtree, settings.scratch, ignore_errors=True)
+        upscaler = AsyncUpscaler(list(settings.urls), token=settings.token or None)
+        stack.push_async_callback(upscaler.close)
+        yield Services(settings, upscaler)
+
+
+def answer(problem: Problem) -> Response:
+    """A problem as RFC 9457 writes it."""
+    return JSONResponse(problem.body(), problem.status, problem.headers, "application/problem+json")
+
+
+async def on_problem(_: Request, error: Exception) -> Response:
+    """What a route refused."""
+    assert isinstance(error, Problem)  # noqa: S101 - for the type checker
+    return answer(error)
+
+
+async def on_client_error(_: Request, error: Exception) -> Response:
+    """What the client could not do."""
+    assert isinstance(error, EdsrError)  # noqa: S101 - for the type checker
+    return answer(problem_of(error))
+
+
+async def on_http_exception(_: Request, error: Exception) -> Response:
+    """What the router refused: an unknown path, a wrong method."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
+    return answer(Problem(error.status_code, error.detail, headers=error.headers))
+
+
+async def on_surprise(_: Request, error: Exception) -> Response:
+    """A mistake of ours: the log has the trace, the answer never does."""
+    log.error("a request failed by a mistake of the gateway's", exc_info=error)
+    return answer(Problem(500, "The gateway made a mistake; its log says which. The picture is not at fault."))

@@ -1,0 +1,25 @@
+"""What a running gateway has: made once when it starts, reached by every route as `services(request)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edsr_client import AsyncUpscaler
+from starlette.requests import HTTPConnection
+
+from .settings import Settings
+
+
+@dataclass
+class Services:
+    """Parts that routes share."""
+
+    settings: Settings
+    upscaler: AsyncUpscaler
+    """For questions about the models and the server; it sends no picture."""
+
+
+def services(connection: HTTPConnection) -> Services:
+    """The services of the application that serves this request."""
+    found: Services = connection.app.state.services
+    return found

@@ -1,0 +1,65 @@
+"""The gateway's frame: its answers where no Triton runs, and its problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from edsr_client import errors
+from edsr_gateway.app import create_app
+from edsr_gateway.cli import main
+from edsr_gateway.errors import problem_of
+from edsr_gateway.settings import Settings
+from starlette.testclient import TestClient
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[TestClient]:
+    """A gateway in front of a port where nothing listens."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / "left-by-one-that-was-killed").touch()
+    with TestClient(create_app(Settings(urls=("http://127.0.0.1:9",), folder=tmp_path))) as client:
+        yield client
+
+
+def test_a_gateway_lives_without_triton_and_says_that_it_is_not_ready(gateway: TestClient) -> None:
+    assert gateway.get("/healthz").status_code == 200
+    answer = gateway.get("/readyz")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert answer.headers["retry-after"].isdigit()
+    assert "127.0.0.1:9" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("POST", "/healthz", 405)])
+def test_what_the_router_refuses_is_a_problem_too(gateway: TestClient, method: str, path: str, status: int) -> None:
+    answer = gateway.request(method, path)
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_scratch_files_of_a_killed_gateway_are_gone(gateway: TestClient, tmp_path: Path) -> None:
+    assert gateway.get("/healthz").is_success
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.ImageTooLargeError("x"), 413),
+        (errors.BadImageError("x"), 415),
+        (errors.ServerTimeoutError("x"), 504),
+        (errors.ServerUnreachableError("x"), 503),
+        (errors.ModelNotFoundError("x"), 404),
+        (errors.EdsrError("x"), 500),
+    ],
+)
+def test_every_error_of_the_client_has_its_status(error: errors.EdsrError, status: int) -> None:
+    problem = problem_of(error)
+    assert (problem.status, problem.detail) == (status, "x")
+    assert ("Retry-After" in problem.headers) == (status in (503, 504))
+
+
+def test_a_port_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", "70000"]) == 2
+    assert capsys.readouterr().err == "error: port 70000 is none: 1 to 65535, or 0 for any free one\n"
