@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 from collections.abc import AsyncIterator
 
 from edsr_client import AsyncUpscaler
@@ -23,12 +22,12 @@ log = logging.getLogger("edsr_gateway")
 
 
 def create_app(settings: Settings) -> Starlette:
-    """An ASGI application for `settings`. Processes and files come to life with its lifespan."""
+    """An ASGI application for `settings`. Its connections live as long as it runs."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with running(settings) as parts:
-            app.state.services = parts
+        async with AsyncUpscaler(list(settings.urls)) as upscaler:
+            app.state.services = Services(settings, upscaler)
             yield
 
     return Starlette(
@@ -41,18 +40,6 @@ def create_app(settings: Settings) -> Starlette:
             Exception: on_surprise,
         },
     )
-
-
-@contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Services]:
-    """Start the services; whatever happens, no process and no scratch file stays behind."""
-    shutil.rmtree(settings.scratch, ignore_errors=True)  # of one that was killed
-    settings.scratch.mkdir(parents=True, mode=0o700)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.callback(shutil.rmtree, settings.scratch, ignore_errors=True)
-        upscaler = AsyncUpscaler(list(settings.urls), token=settings.token or None)
-        stack.push_async_callback(upscaler.close)
-        yield Services(settings, upscaler)
 
 
 def answer(problem: Problem) -> Response:

@@ -53,12 +53,6 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         return {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail, **self.more}
 
 
-class GatewayError(Exception):
-    """A gateway cannot start or go on; the message says what to do. `exit_code` is the command's."""
-
-    exit_code = 1
-
-
 def problem_of(error: client.EdsrError) -> Problem:
     """The answer for an error of the client's."""
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

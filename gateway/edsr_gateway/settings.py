@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from edsr_client.addresses import address
 
 
 @dataclass(frozen=True)
@@ -15,21 +16,14 @@ class Settings:
     """
 
     urls: tuple[str, ...] = ("http://127.0.0.1:8000",)
-    """Tritons, as the client takes them: http(s):// or grpc(s)://."""
-    token: str = ""
-    """What Triton's own proxy asks for (Authorization: Bearer)."""
+    """The HTTP ports of one or several Tritons: host:port, http:// or https://."""
     address: str = "127.0.0.1"
     port: int = 8080
-    folder: Path = Path(".run/gateway")
-    """What it keeps on the disk."""
 
     def __post_init__(self) -> None:
         if not self.urls:
             raise ValueError("name at least one Triton: --url http://host:8000")
+        for url in self.urls:
+            address(url, "http")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port {self.port} is none: 1 to 65535, or 0 for any free one")
-
-    @property
-    def scratch(self) -> Path:
-        """Files of requests that are under way: emptied whenever a gateway starts."""
-        return self.folder / "scratch"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from edsr_client import errors
@@ -15,11 +14,9 @@ from starlette.testclient import TestClient
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[TestClient]:
+def gateway() -> Iterator[TestClient]:
     """A gateway in front of a port where nothing listens."""
-    (tmp_path / "scratch").mkdir()
-    (tmp_path / "scratch" / "left-by-one-that-was-killed").touch()
-    with TestClient(create_app(Settings(urls=("http://127.0.0.1:9",), folder=tmp_path))) as client:
+    with TestClient(create_app(Settings(urls=("http://127.0.0.1:9",)))) as client:
         yield client
 
 
@@ -36,11 +33,6 @@ def test_what_the_router_refuses_is_a_problem_too(gateway: TestClient, method: s
     answer = gateway.request(method, path)
     assert (answer.status_code, answer.json()["status"]) == (status, status)
     assert answer.headers["content-type"] == "application/problem+json"
-
-
-def test_scratch_files_of_a_killed_gateway_are_gone(gateway: TestClient, tmp_path: Path) -> None:
-    assert gateway.get("/healthz").is_success
-    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -60,6 +52,18 @@ def test_every_error_of_the_client_has_its_status(error: errors.EdsrError, statu
     assert ("Retry-After" in problem.headers) == (status in (503, 504))
 
 
-def test_a_port_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--port", "70000"]) == 2
-    assert capsys.readouterr().err == "error: port 70000 is none: 1 to 65535, or 0 for any free one\n"
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "70000"], "port 70000 is none"),
+        (["--url", "foo://x"], "'foo://x' does not go with protocol 'http'"),
+        (["--url", "host:port:8000"], "'host:port:8000' is not host:port"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {words}")
+    assert said.count("\n") == 1

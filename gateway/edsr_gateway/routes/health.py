@@ -23,8 +23,14 @@ async def healthz(_: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """200 when a picture sent now would be upscaled: for a balancer. 503 says why not."""
+    upscaler = services(request).upscaler
     try:
-        info = await services(request).upscaler.model_info()
+        info = await upscaler.model_info()
     except EdsrError as error:
-        raise Problem(503, f"Triton does not answer: {error}") from error
+        raise Problem(503, f"Triton is not ready: {error}") from error
+    # The model is asked for once and remembered; how the servers are is asked every time.
+    servers = await upscaler.server_info()
+    if not any(server["ready"] and info.name in server["models"] for server in servers):
+        why = "; ".join(f"{server['url']}: {server['error'] or f'without {info.name}'}" for server in servers)
+        raise Problem(503, f"Triton is not ready: {why}")
     return JSONResponse({"ready": True, "model": info.name})
