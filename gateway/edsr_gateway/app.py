@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -14,9 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .errors import Problem, problem_of
+from .limits.scratch import Scratch
 from .routes import health
 from .services import Services
 from .settings import Settings
+from .workers.pool import WorkerPool
 
 log = logging.getLogger("edsr_gateway")
 
@@ -26,9 +29,18 @@ def create_app(settings: Settings) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with AsyncUpscaler(list(settings.urls)) as upscaler:
-            app.state.services = Services(settings, upscaler)
-            yield
+        limits = settings.limits
+        pictures = WorkerPool(settings.urls, settings.token, settings.workers, limits.picture_s)
+        background = WorkerPool(settings.urls, settings.token, settings.job_workers, limits.job_s)
+        async with AsyncUpscaler(list(settings.urls), model=settings.model, token=settings.token) as upscaler:
+            scratch = await asyncio.to_thread(Scratch, settings.folder / "scratch")
+            app.state.services = Services(settings, upscaler, scratch, pictures, background)
+            try:
+                await asyncio.gather(pictures.start(), background.start())
+                yield
+            finally:
+                await asyncio.gather(pictures.close(), background.close())
+                await asyncio.to_thread(scratch.close)
 
     return Starlette(
         routes=[*health.routes()],

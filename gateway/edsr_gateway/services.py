@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from edsr_client import AsyncUpscaler
 from starlette.requests import HTTPConnection
 
+from .limits.scratch import Scratch
 from .settings import Settings
+from .workers.pool import WorkerPool
 
 
 @dataclass
@@ -17,6 +19,12 @@ class Services:
     settings: Settings
     upscaler: AsyncUpscaler
     """For questions about the models and the server; it sends no picture."""
+    scratch: Scratch
+    """Where uploads and results under way lie."""
+    pictures: WorkerPool
+    """For requests that wait for their answer."""
+    background: WorkerPool
+    """For jobs, which never take a process from those who wait."""
 
 
 def services(connection: HTTPConnection) -> Services:
