@@ -44,6 +44,29 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Header:
+    """What a picture says of itself before it is decoded.
+
+    Attributes:
+        format: a name of `edsr_client.FORMATS`, or another that is only read.
+        width, height: in pixels, turned as EXIF says.
+        frames: of an animation; else 1.
+        jpeg_quality: of a JPEG, 1 to 100; else None.
+    """
+
+    format: str
+    width: int
+    height: int
+    frames: int
+    jpeg_quality: int | None
+
+    @property
+    def pixels(self) -> int:
+        """Of all frames."""
+        return self.width * self.height * self.frames
+
+
+@dataclass(frozen=True)
 class Done:
     """A finished work.
 
