@@ -32,9 +32,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings) -> int:
-    import uvicorn
+    from .serving import serve
 
-    from .app import create_app
-
-    uvicorn.run(create_app(settings), host=settings.address, port=settings.port, log_level="info")
-    return 0
+    try:
+        return serve(settings)
+    except ValueError as error:  # the file of the keys
+        print(f"error: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,41 @@
+"""Runs the application: uvicorn, and what is written to the log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+
+import uvicorn
+
+from .app import create_app
+from .connections import MOST_HEADER_BYTES, connection_class
+from .settings import Settings
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# Requests that are under way when the gateway is told to end.
+GRACE_S = 30
+KEEP_ALIVE_S = 15
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.address,
+        port=settings.port,
+        http=connection_class(settings.limits.stall_s),
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        ws="none",
+        log_config=None,
+        access_log=False,  # ours says more, and nothing that a sender wrote
+        server_header=False,
+        proxy_headers=False,  # whose word is taken, the settings say (limits/identity.py)
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else 1
