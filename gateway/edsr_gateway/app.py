@@ -15,8 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .errors import Problem, problem_of
+from .jobs.desk import JobDesk
+from .jobs.stores import store_for
 from .limits.scratch import Scratch
-from .routes import health
+from .routes import health, jobs
 from .services import Services
 from .settings import Settings
 from .workers.pool import WorkerPool
@@ -34,16 +36,20 @@ def create_app(settings: Settings) -> Starlette:
         background = WorkerPool(settings.urls, settings.token, settings.job_workers, limits.job_s)
         async with AsyncUpscaler(list(settings.urls), model=settings.model, token=settings.token) as upscaler:
             scratch = await asyncio.to_thread(Scratch, settings.folder / "scratch")
-            app.state.services = Services(settings, upscaler, scratch, pictures, background)
+            store = await asyncio.to_thread(store_for, settings)
+            desk = JobDesk(settings, store, background, scratch)
+            app.state.services = Services(settings, upscaler, scratch, pictures, background, desk)
             try:
                 await asyncio.gather(pictures.start(), background.start())
+                await desk.start()
                 yield
             finally:
+                await desk.close()
                 await asyncio.gather(pictures.close(), background.close())
                 await asyncio.to_thread(scratch.close)
 
     return Starlette(
-        routes=[*health.routes()],
+        routes=[*health.routes(), *jobs.routes()],
         lifespan=lifespan,
         exception_handlers={
             Problem: on_problem,
@@ -52,6 +58,13 @@ def create_app(settings: Settings) -> Starlette:
             Exception: on_surprise,
         },
     )
+
+
+def end(app: Starlette) -> None:
+    """The server is about to stop, and waits for open requests: those that would not end by themselves do so now."""
+    found: Services | None = getattr(app.state, "services", None)
+    if found is not None:
+        found.jobs.end()
 
 
 def answer(problem: Problem) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from collections.abc import Sequence
 
@@ -32,9 +33,28 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings) -> int:
+    import asyncio
+
     import uvicorn
 
-    from .app import create_app
+    from .app import create_app, end
+    from .jobs.store import StoreBrokenError
+    from .jobs.stores import store_for
 
-    uvicorn.run(create_app(settings), host=settings.address, port=settings.port, log_level="info")
+    async def check_store() -> None:
+        await store_for(settings).close()
+
+    try:
+        asyncio.run(check_store())
+    except StoreBrokenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    app = create_app(settings)
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            end(app)
+            await super().shutdown(sockets)
+
+    Server(uvicorn.Config(app, host=settings.address, port=settings.port, log_level="info")).run()
     return 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edsr_client import AsyncUpscaler
 from starlette.requests import HTTPConnection
 
+from .jobs.desk import JobDesk
 from .limits.scratch import Scratch
 from .settings import Settings
 from .workers.pool import WorkerPool
@@ -25,6 +26,8 @@ class Services:
     """For requests that wait for their answer."""
     background: WorkerPool
     """For jobs, which never take a process from those who wait."""
+    jobs: JobDesk
+    """Long work."""
 
 
 def services(connection: HTTPConnection) -> Services:
