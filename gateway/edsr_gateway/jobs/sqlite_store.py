@@ -176,27 +176,29 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the table, or check what is there. Another program's file is not touched."""
+    application, version, tables = (
+        connection.execute(text).fetchone()[0]
+        for text in ("PRAGMA application_id", "PRAGMA user_version", "SELECT COUNT(*) FROM sqlite_master")
+    )
+    if tables and application != APPLICATION:
+        raise StoreBrokenError(f"{path} belongs to another program. Move it away, or choose another folder.")
+    if tables and version != VERSION:
+        raise StoreBrokenError(
+            f"{path} was made by a newer edsr-gateway (version {version} of the list; this one knows {VERSION}). "
+            "Start that one, or move the file away."
+        )
+    problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if problem != "ok":
+        raise sqlite3.DatabaseError(problem)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # what was promised is on the disk
     connection.execute("PRAGMA secure_delete = ON")  # a name that was removed is gone from the file too
-    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("BEGIN IMMEDIATE")  # of two that come at once, one makes the table
     try:
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        if not tables:
+        if not connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
             for statement in SCHEMA:
                 connection.execute(statement)
-        elif application != APPLICATION:
-            raise StoreBrokenError(f"{path} belongs to another program. Move it away, or choose another folder.")
-        elif version != VERSION:
-            raise StoreBrokenError(
-                f"{path} was made by a newer edsr-gateway (version {version} of the list; this one knows {VERSION}). "
-                "Start that one, or move the file away."
-            )
-        problems = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problems != "ok":
-            raise sqlite3.DatabaseError(problems)
         connection.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):
