@@ -18,13 +18,15 @@ from starlette.responses import Response
 
 from .answers import refusal
 from .errors import Problem, problem_of_any
+from .jobs.desk import JobDesk
+from .jobs.stores import store_for
 from .limits.admission import Admission
 from .limits.entry import Entry
 from .limits.keys import Keys
 from .limits.scratch import Scratch
 from .metrics import Metrics
 from .models import Models
-from .routes import health, info, pictures
+from .routes import health, info, jobs, pictures
 from .services import Services
 from .settings import Settings
 from .watching import Watch
@@ -50,6 +52,8 @@ def create_app(settings: Settings) -> Starlette:
         background = WorkerPool(settings.urls, settings.token, settings.job_workers, limits.job_s)
         async with AsyncUpscaler(list(settings.urls), model=settings.model, token=settings.token) as upscaler:
             scratch = await asyncio.to_thread(Scratch, settings.folder / "scratch")
+            store = await asyncio.to_thread(store_for, settings)
+            desk = JobDesk(settings, store, background, scratch)
             app.state.services = Services(
                 settings,
                 upscaler,
@@ -59,19 +63,22 @@ def create_app(settings: Settings) -> Starlette:
                 looks,
                 quick,
                 background,
+                desk,
             )
             _add_gauges(app.state.metrics, app.state.services)
             try:
                 await asyncio.gather(looks.start(), quick.start(), background.start())
+                await desk.start()
                 yield
             finally:
+                await desk.close()
                 await asyncio.gather(looks.close(), quick.close(), background.close())
                 await asyncio.to_thread(scratch.close)
 
     metrics = Metrics()
     keys = Keys(settings.keys) if settings.keys is not None else None
     app = Starlette(
-        routes=[*health.routes(), *info.routes(), *pictures.routes()],
+        routes=[*health.routes(), *info.routes(), *pictures.routes(), *jobs.routes()],
         middleware=[
             Middleware(Watch, metrics=metrics),
             *_cross_origin(settings.origins),
@@ -97,6 +104,13 @@ def _cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
             expose_headers=EXPOSED,
         )
     ]
+
+
+def end(app: Starlette) -> None:
+    """The server is about to stop, and waits for open requests: those that would not end by themselves do so now."""
+    found: Services | None = getattr(app.state, "services", None)
+    if found is not None:
+        found.jobs.end()
 
 
 def _add_gauges(metrics: Metrics, of: Services) -> None:

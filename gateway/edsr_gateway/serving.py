@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import sys
 
 import uvicorn
 
-from .app import create_app
+from .app import create_app, end
 from .connections import MOST_HEADER_BYTES, connection_class
 from .settings import Settings
 
@@ -21,8 +22,15 @@ KEEP_ALIVE_S = 15
 def serve(settings: Settings) -> int:
     """Serve until a signal; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    app = create_app(settings)
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            end(app)  # before it waits for streams, which would not end by themselves
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.address,
         port=settings.port,
         http=connection_class(settings.limits.stall_s),
@@ -35,7 +43,7 @@ def serve(settings: Settings) -> int:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     return 0 if server.started else 1
