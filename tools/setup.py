@@ -70,7 +70,7 @@ def install(venv: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     sys.stdout.write(f"installing into {venv}: about a minute and 3.5 GB\n")
     sys.stdout.flush()
-    ours = ("./client[grpc,heif,gigapixel,video]", "./gateway", f".[{EXTRAS}]")
+    ours = ("./client[grpc,heif,gigapixel,video]", "./gateway[redis]", f".[{EXTRAS}]")
     editable = [word for distribution in ours for word in ("--editable", distribution)]
     subprocess.run([python, *PIP, *editable], check=True, cwd=ROOT)
     # We run pytriton's tritonserver directly: its Python dependencies are not needed and rule out numpy 2.

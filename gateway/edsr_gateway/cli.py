@@ -32,9 +32,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings) -> int:
-    import uvicorn
+    from .jobs.store import StoreBrokenError
+    from .jobs.stores import check
+    from .serving import serve
 
-    from .app import create_app
-
-    uvicorn.run(create_app(settings), host=settings.address, port=settings.port, log_level="info")
-    return 0
+    try:
+        check(settings)
+        return serve(settings)
+    except StoreBrokenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:  # the file of the keys
+        print(f"error: {error}", file=sys.stderr)
+        return 2

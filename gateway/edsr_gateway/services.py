@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edsr_client import AsyncUpscaler
 from starlette.requests import HTTPConnection
 
+from .jobs.desk import JobDesk
 from .limits.admission import Admission
 from .limits.scratch import Scratch
 from .models import Models
@@ -31,6 +32,8 @@ class Services:
     """For requests that wait for their answer."""
     background: WorkerPool
     """For jobs, which never take a process from those who wait."""
+    jobs: JobDesk
+    """Long work."""
 
 
 def services(connection: HTTPConnection) -> Services:

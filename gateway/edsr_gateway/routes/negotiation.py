@@ -53,6 +53,8 @@ def chosen_format(accept: str | None, default: str, media_types: dict[str, str] 
     if not accept or not accept.strip():
         return default
     ranges = [_parsed(part) for part in accept.split(",")]
+    if _quality("text/html", ranges) == 1 and ("*/*" in dict(ranges)):
+        return default  # a browser that follows a form: it says what it can show, not what is wanted
     names = [default, *(name for name in media_types if name != default)]
     if media_types is MEDIA_TYPES:
         names = [name for name in names if name == default or name in writable()]

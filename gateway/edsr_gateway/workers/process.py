@@ -38,11 +38,13 @@ from .work import Done, Header, Work
 # What every work may take beyond the idle process, and more for each LR pixel of all frames: decoding takes up to 64
 # bytes, the nine HR pixels up to 8 bytes each, twice while they are encoded, and some for tiles under way.
 BASE_BYTES, BYTES_PER_PIXEL = 768_000_000, 256
+# Of a result that is larger than the network's x3: what Lanczos and the encoder take for each further pixel.
+USUAL_SCALE, BYTES_PER_FURTHER_PIXEL = 3, 16
 # CPU time: slow encoders on slow machines take microseconds for an HR pixel.
 BASE_CPU_S, CPU_S_PER_MEGAPIXEL = 60, 60
 # Reading a header decodes nothing.
 LOOK_BYTES, LOOK_CPU_S = 256_000_000, 20
-VIDEO_BYTES = 8_000_000_000
+VIDEO_BYTES, VIDEO_CPU_S = 8_000_000_000, 1_000_000
 PROGRESS_EVERY_S = 0.1
 
 
@@ -121,7 +123,7 @@ class _Worker:
             )
         _limit(
             self._idle_bytes + in_memory,
-            BASE_BYTES + BYTES_PER_PIXEL * pixels,
+            BASE_BYTES + BYTES_PER_PIXEL * pixels + _further_bytes(work.scale, pixels),
             BASE_CPU_S + CPU_S_PER_MEGAPIXEL * pixels // 1_000_000,
         )
         finishing = Finishing(
@@ -178,7 +180,49 @@ class _Worker:
         )
 
     async def _video(self, work: Work) -> Done:
-        raise NotImplementedError
+        from edsr_client.errors import IncompleteVideoError
+        from edsr_client.video import VideoOptions
+
+        if isinstance(work.source, bytes):
+            raise ValueError("a video must be in a file")
+        _limit(self._idle_bytes, VIDEO_BYTES, VIDEO_CPU_S)
+        upscaler = await self._upscaler(work.model)
+        tell, notes = self._progress(), []
+
+        def told(done: int, total: int | None) -> None:
+            if max(done, total or 0) > work.max_frames:
+                raise ImageTooLargeError(f"{work.name} has more than {work.max_frames:,} frames. Send it in parts.")
+            tell(done, total)
+
+        try:
+            result = await upscaler.upscale_video(
+                work.source,
+                work.target,
+                options=VideoOptions(max_pixels=work.max_pixels),
+                progress=told,
+                overwrite=True,
+            )
+        except IncompleteVideoError as error:
+            notes.append(str(error))
+            result = error.result
+        scale = (await upscaler.model_info()).scale
+        return Done(
+            content=None,
+            format=work.format,
+            width=result.width,
+            height=result.height,
+            lr_width=result.width // scale,  # 4:2:0 wants even sizes: a column may have been added
+            lr_height=result.height // scale,
+            bytes=work.target.stat().st_size,
+            frames=result.frames,
+            tiles=result.frames - result.reused,
+            retries=result.retries,
+            model=result.model,
+            model_reason="",
+            precision=await self._precision(result.model, upscaler),
+            seconds=result.seconds,
+            notes=[*result.notes, *notes],
+        )
 
     async def _upscaler(self, model: str) -> AsyncUpscaler:
         found = self._upscalers.get(model)
@@ -229,6 +273,11 @@ class _Worker:
             self._socket.sendall(part)
 
 
+def _further_bytes(scale: float | None, pixels: int) -> int:
+    further = pixels * max(0.0, (scale or USUAL_SCALE) ** 2 - USUAL_SCALE**2)
+    return int(further) * BYTES_PER_FURTHER_PIXEL
+
+
 def _work_of(message: dict[str, Any], content: bytes) -> Work:
     source = Path(message["source"]) if message["source"] is not None else content
     return Work(**{**message, "source": source, "target": Path(message["target"])})
@@ -245,7 +294,8 @@ def _is_full(error: BaseException | None) -> bool:
 
 def _prepare() -> None:
     """Everything is loaded before the limits are taken; the gateway decides when this ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for one in (signal.SIGINT, signal.SIGTERM):  # both may go to all processes of a service at once
+        signal.signal(one, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _die_with_the_gateway()
     with contextlib.suppress(OSError):  # the system, short of memory, ends this one before the gateway

@@ -1,0 +1,1 @@
+"""Long work: jobs that outlive the request that brought them, and the gateway that works on them."""
