@@ -153,8 +153,9 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 
 def alive(process: int) -> bool:
-    """Whether a process is there and has not ended."""
+    """Whether a process is there and has not ended; one that has, but for a thread, has not."""
     try:
-        return Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+        state = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0]
+        return state != "Z" or len(list(Path(f"/proc/{process}/task").iterdir())) > 1
     except OSError:
         return False
