@@ -9,6 +9,7 @@ import errno
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,8 @@ class JobDesk:
         self.ending = asyncio.Event()
         """Set when the gateway has been told to stop."""
         self._coming: dict[object, tuple[str, int]] = {}
-        self.listeners = 0
-        """Streams of events that are open."""
+        self.listeners: Counter[str] = Counter()
+        """Streams of events that are open, by client."""
         self._sweeping: asyncio.Task[None] | None = None
 
     async def pause(self, seconds: float) -> None:
