@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..errors import Problem
-from ..limits.headers import check_pixels
+from ..limits.headers import check_pixels, check_result
 from ..limits.identity import client_of
 from ..limits.kinds import is_video
 from ..limits.uploads import Upload, receive
@@ -80,6 +80,7 @@ async def _picture(of: Services, upload: Upload, options: Options, model: str, a
         raise Problem(400, f"{options.format} is a format of videos, and this is a picture.", option="format")
     header = await of.looks.look(upload.source, shown_name(upload.name))
     check_pixels(header, limits)
+    check_result(header, options.scale or of.models.scale(model), options.max_side, limits)
     usual = default_format(header.format, header.frames)
     # The answer to a job is JSON: Accept speaks of the result only where it names pictures.
     format_ = options.format or (chosen_format(accept, usual) if "image/" in accept else usual)
