@@ -23,8 +23,9 @@ from edsr_gateway.cli import _serve
 from edsr_gateway.limits.limits import Limits
 from edsr_gateway.settings import Settings
 told = json.loads(sys.argv[1])
-folder, limits = Path(told.pop("folder")), Limits(**told.pop("limits"))
-sys.exit(_serve(Settings(**{**told, "folder": folder, "limits": limits, "urls": tuple(told["urls"])})))
+told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+paths = {name: Path(told[name]) for name in ("folder", "keys") if name in told}
+sys.exit(_serve(Settings(**{**told, **paths, "limits": Limits(**told["limits"])})))
 """
 PATIENCE_S = 120.0
 
