@@ -31,10 +31,16 @@ async def accept_job(request: Request) -> Response:
         Problem: as for a picture that is waited for; 429, there are too many jobs; 507, no room for one more.
     """
     of, client = services(request), client_of(request)
-    await of.jobs.check_room(client)
     limits = of.settings.limits
-    with of.admission.upload(client):
-        upload = await receive(request, limits, of.scratch, most_bytes=max(limits.upload_bytes, limits.video_bytes))
+    length = request.headers.get("content-length", "")
+    announced = int(length[:20]) if length.isdecimal() else None
+    async with of.jobs.room(client, announced, max(limits.upload_bytes, limits.video_bytes)) as most_bytes:
+        with of.admission.upload(client):
+            upload = await receive(request, limits, of.scratch, most_bytes=most_bytes)
+        return await _queued(request, of, client, upload)
+
+
+async def _queued(request: Request, of: Services, client: str, upload: Upload) -> Response:
     try:
         options = Options.of(upload.pairs)
         model = await _checked(of, options.model or of.settings.model)
