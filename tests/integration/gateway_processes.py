@@ -23,8 +23,8 @@ from edsr_gateway.cli import _serve
 from edsr_gateway.limits.limits import Limits
 from edsr_gateway.settings import Settings
 told = json.loads(sys.argv[1])
-folder, limits = Path(told.pop("folder")), Limits(**told.pop("limits"))
-sys.exit(_serve(Settings(**{**told, "folder": folder, "limits": limits, "urls": tuple(told["urls"])})))
+told |= {name: Path(told[name]) for name in ("folder", "keys") if name in told}
+sys.exit(_serve(Settings(**{**told, "limits": Limits(**told["limits"]), "urls": tuple(told["urls"])})))
 """
 PATIENCE_S = 120.0
 
