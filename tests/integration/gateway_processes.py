@@ -23,8 +23,9 @@ from edsr_gateway.cli import _serve
 from edsr_gateway.limits.limits import Limits
 from edsr_gateway.settings import Settings
 told = json.loads(sys.argv[1])
-told |= {name: Path(told[name]) for name in ("folder", "keys") if name in told}
-sys.exit(_serve(Settings(**{**told, "limits": Limits(**told["limits"]), "urls": tuple(told["urls"])})))
+told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+paths = {name: Path(told[name]) for name in ("folder", "keys") if name in told}
+sys.exit(_serve(Settings(**{**told, **paths, "limits": Limits(**told["limits"])})))
 """
 PATIENCE_S = 120.0
 
@@ -153,8 +154,9 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 
 def alive(process: int) -> bool:
-    """Whether a process is there and has not ended."""
+    """Whether a process is there and has not ended; one that has, but for a thread, has not."""
     try:
-        return Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+        state = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0]
+        return state != "Z" or len(list(Path(f"/proc/{process}/task").iterdir())) > 1
     except OSError:
         return False
