@@ -26,7 +26,7 @@ from .limits.keys import Keys
 from .limits.scratch import Scratch
 from .metrics import Metrics
 from .models import Models
-from .routes import health, info, jobs, pictures
+from .routes import docs, health, info, jobs, pictures
 from .services import Services
 from .settings import Settings
 from .watching import Watch
@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> Starlette:
     metrics = Metrics()
     keys = Keys(settings.keys) if settings.keys is not None else None
     app = Starlette(
-        routes=[*health.routes(), *info.routes(), *pictures.routes(), *jobs.routes()],
+        routes=[*health.routes(), *docs.routes(), *info.routes(), *pictures.routes(), *jobs.routes()],
         middleware=[
             Middleware(Watch, metrics=metrics),
             *_cross_origin(settings.origins),
