@@ -26,7 +26,7 @@ from .limits.keys import Keys
 from .limits.scratch import Scratch
 from .metrics import Metrics
 from .models import Models
-from .routes import health, info, jobs, pictures
+from .routes import docs, health, info, jobs, pictures
 from .routes import triton as triton_routes
 from .services import Services
 from .settings import Settings
@@ -82,7 +82,14 @@ def create_app(settings: Settings) -> Starlette:
     metrics = Metrics()
     keys = Keys(settings.keys) if settings.keys is not None else None
     app = Starlette(
-        routes=[*health.routes(), *info.routes(), *pictures.routes(), *jobs.routes(), *triton_routes.routes()],
+        routes=[
+            *health.routes(),
+            *docs.routes(),
+            *info.routes(),
+            *pictures.routes(),
+            *jobs.routes(),
+            *triton_routes.routes(),
+        ],
         middleware=[
             Middleware(Watch, metrics=metrics),
             *_cross_origin(settings.origins),
