@@ -18,7 +18,7 @@ from .errors import Problem, problem_of
 from .jobs.desk import JobDesk
 from .jobs.stores import store_for
 from .limits.scratch import Scratch
-from .routes import health, jobs
+from .routes import health, jobs, page
 from .services import Services
 from .settings import Settings
 from .workers.pool import WorkerPool
@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> Starlette:
                 await asyncio.to_thread(scratch.close)
 
     return Starlette(
-        routes=[*health.routes(), *jobs.routes()],
+        routes=[*page.routes(), *health.routes(), *jobs.routes()],
         lifespan=lifespan,
         exception_handlers={
             Problem: on_problem,
