@@ -246,7 +246,18 @@ class Runner:
         synced(target)
         synced(target.parent)
         size = target.stat().st_size
-        return {**{name: getattr(done, name) for name in TOLD}, "bytes": size}, size
+        notes = [self._without_paths(job, note) for note in done.notes]
+        return {**{name: getattr(done, name) for name in TOLD}, "notes": notes, "bytes": size}, size
+
+    def _without_paths(self, job: Job, text: str) -> str:
+        """What the client says of its files, without where they are on this machine."""
+        for path, name in (
+            (self._files.source(job.id), str(job.work["name"])),
+            (self._files.result(job.id, job.work), "the result"),
+            (self._files.folder(job.id), "the folder of the job"),
+        ):
+            text = text.replace(str(path), name)
+        return text
 
     async def _done(self, running: _Running, result: dict[str, Any], size: int) -> None:
         job = running.job
@@ -266,6 +277,7 @@ class Runner:
     async def _failed(self, running: _Running, error: EdsrError | Problem) -> None:
         job = running.job
         problem = error if isinstance(error, Problem) else problem_of(error)
+        problem.detail = self._without_paths(job, problem.detail)
         passes = problem.status == 503 if isinstance(error, Problem) else isinstance(error, PASSING)
         waits = 0 if running.done > job.done else job.waits  # it came further since
         if passes and waits < MOST_WAITS:

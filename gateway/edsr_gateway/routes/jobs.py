@@ -158,6 +158,8 @@ async def accept_job(request: Request) -> Response:
                     content, name = await value.read(), value.filename or name
     else:
         content = await request.body()
+    if not content:
+        raise Problem(400, "Nothing came. Send the picture as the body, or in the form's field `image`.")
     kind = kind_of(content[:HEAD_BYTES])
     work = Work(
         content,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import dataclasses
 import json
 import os
@@ -31,7 +32,7 @@ from .work import Done, Work
 BASE_BYTES, BYTES_PER_PIXEL = 768_000_000, 256
 # CPU time: slow encoders on slow machines take microseconds for an HR pixel.
 BASE_CPU_S, CPU_S_PER_MEGAPIXEL = 60, 60
-VIDEO_BYTES = 8_000_000_000
+VIDEO_BYTES, VIDEO_CPU_S = 8_000_000_000, 1_000_000
 PROGRESS_EVERY_S = 0.1
 
 
@@ -147,7 +148,45 @@ class _Worker:
         )
 
     async def _video(self, work: Work) -> Done:
-        raise NotImplementedError
+        from edsr_client.errors import IncompleteVideoError
+        from edsr_client.video import VideoOptions
+
+        if isinstance(work.source, bytes):
+            raise ValueError("a video must be in a file")
+        _limit(self._idle_bytes, VIDEO_BYTES, VIDEO_CPU_S)
+        upscaler = await self._upscaler(work.model)
+        tell, notes = self._progress(), []
+
+        def told(done: int, total: int | None) -> None:
+            if max(done, total or 0) > work.max_frames:
+                raise ImageTooLargeError(f"{work.name} has more than {work.max_frames:,} frames. Send it in parts.")
+            tell(done, total)
+
+        try:
+            result = await upscaler.upscale_video(
+                work.source, work.target, options=VideoOptions(), progress=told, overwrite=True
+            )
+        except IncompleteVideoError as error:
+            notes.append(str(error))
+            result = error.result
+        scale = (await upscaler.model_info()).scale
+        return Done(
+            content=None,
+            format=work.format,
+            width=result.width,
+            height=result.height,
+            lr_width=result.width // scale,  # 4:2:0 wants even sizes: a column may have been added
+            lr_height=result.height // scale,
+            bytes=work.target.stat().st_size,
+            frames=result.frames,
+            tiles=result.frames - result.reused,
+            retries=result.retries,
+            model=result.model,
+            model_reason="",
+            precision=await self._precision(result.model, upscaler),
+            seconds=result.seconds,
+            notes=[*result.notes, *notes],
+        )
 
     async def _upscaler(self, model: str) -> AsyncUpscaler:
         found = self._upscalers.get(model)
@@ -205,6 +244,7 @@ def _work_of(message: dict[str, Any], content: bytes) -> Work:
 
 def _prepare() -> None:
     """Everything is loaded before the limits are taken; the gateway decides when this ends."""
+    _end_with(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):  # the system, short of memory, ends this one before the gateway
@@ -218,6 +258,15 @@ def _prepare() -> None:
     warnings.simplefilter("ignore")
     register_plugins()
     Image.MAX_IMAGE_PIXELS = None  # the header's size is looked at before
+
+
+def _end_with(parent: int) -> None:
+    """A gateway that was killed leaves no worker behind: another gateway goes on with the same files."""
+    pr_set_pdeathsig = 1
+    with contextlib.suppress(OSError, AttributeError):  # systems that have no such call
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed just before
+        sys.exit(0)
 
 
 def _limit(idle_bytes: int, memory: int | None, seconds: int) -> None:

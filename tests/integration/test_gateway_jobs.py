@@ -1,0 +1,326 @@
+"""Jobs of a real gateway in front of a real Triton: their life, their end, kill -9 and what is left after it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import sqlite3
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edsr_client import Finishing, Upscaler
+from edsr_gateway.jobs.files import ORPHAN_S
+from edsr_gateway.jobs.stores import FILE
+from edsr_serving import RunningServer, ServerOptions, free_ports, start
+from gateway_processes import Gateway, eventually
+from PIL import Image
+from video_files import make_video, moving
+
+
+def picture(width: int = 40, height: int = 30, seed: int = 0) -> bytes:
+    """A PNG of noise."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def url(embedded_server: RunningServer) -> str:
+    return f"http://{embedded_server.options.http_url}"
+
+
+@pytest.fixture(scope="module")
+def gateway(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One for all tests that leave it as it was."""
+    with Gateway(url, tmp_path_factory.mktemp("gateway")) as running:
+        yield running
+
+
+@pytest.fixture
+def own(url: str, tmp_path: Path) -> Gateway:
+    """One for this test alone, not started."""
+    return Gateway(url, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def upscaled(url: str) -> bytes:
+    """What the client itself makes of `picture()`."""
+    with Upscaler(url, model="auto") as upscaler:
+        content, _ = upscaler.upscale_bytes(picture(), finishing=Finishing(format="png"))
+        return content
+
+
+def told(gateway: Gateway, job_id: str) -> list[dict[str, Any]]:
+    """All events of a job, until their end."""
+    with gateway.http.stream("GET", f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "7"}) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = list(answer.iter_lines())
+    assert [line for line in lines if line.startswith("event:")] == ["event: status"] * sum(
+        line.startswith("data:") for line in lines
+    )
+    return [json.loads(line[5:]) for line in lines if line.startswith("data:")]
+
+
+def test_a_job_from_its_coming_to_its_end(gateway: Gateway, upscaled: bytes) -> None:
+    answer = gateway.http.post(
+        "/v1/jobs?format=png",
+        files={"file": ("../größe 猫.png", picture())},
+        headers={"Prefer": "respond-async, wait=9"},
+    )
+    assert answer.status_code == 202
+    assert answer.headers["preference-applied"] == "respond-async"
+    receipt = answer.json()
+    job_id = receipt["id"]
+    assert answer.headers["location"] == receipt["status_url"] == f"/v1/jobs/{job_id}"
+    assert len(job_id) == 32
+    events = told(gateway, job_id)
+    assert events[-1]["status"] == "done"
+    assert [event["status"] for event in events if event["status"] != "running"][-1:] == ["done"]
+    job = gateway.job(job_id)
+    assert job == events[-1]
+    assert (job["done"], job["total"], job["unit"]) == (1, 1, "tiles")
+    assert (job["result"]["width"], job["result"]["lr_height"], job["result"]["bytes"]) == (120, 30, len(upscaled))
+    assert (job["problem"], job["expires"] > job["created"]) == (None, True)
+
+    result = gateway.result(job_id)
+    assert result.content == upscaled
+    assert result.headers["content-type"] == "image/png"
+    assert result.headers["content-disposition"].startswith("attachment")
+    assert ".." not in result.headers["content-disposition"]
+    head = gateway.http.head(f"/v1/jobs/{job_id}/result")
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(upscaled)), b"")
+    part = gateway.http.get(f"/v1/jobs/{job_id}/result", headers={"Range": "bytes=5-9"})
+    assert (part.status_code, part.content) == (206, upscaled[5:10])
+    beyond = gateway.http.get(f"/v1/jobs/{job_id}/result", headers={"Range": f"bytes={len(upscaled)}-"})
+    assert beyond.status_code == 416
+    same = gateway.http.get(f"/v1/jobs/{job_id}/result", headers={"If-None-Match": result.headers["etag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    assert gateway.files() == [f"jobs/{job_id}", f"jobs/{job_id}/result"], "the input is kept no longer"
+
+    for _ in range(2):
+        assert gateway.http.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert gateway.files() == []
+    gone = gateway.result(job_id)
+    assert (gone.status_code, gone.headers["content-type"]) == (410, "application/problem+json")
+    job = gateway.job(job_id)
+    assert (job["status"], job["name"], job["result"]) == ("cancelled", "", None)
+    assert [event["status"] for event in told(gateway, job_id)] == ["cancelled"]
+
+
+def test_a_running_job_is_cancelled_and_leaves_nothing(gateway: Gateway, upscaled: bytes) -> None:
+    with gateway.held():
+        job_id = gateway.post(picture(seed=1))
+        gateway.until(job_id, "running")
+        unfinished = gateway.result(job_id)
+        assert (unfinished.status_code, unfinished.headers["retry-after"].isdigit()) == (409, True)
+        assert gateway.http.delete(f"/v1/jobs/{job_id}").status_code == 204
+        assert gateway.files() == []
+    assert gateway.result(job_id).status_code == 410
+    following = gateway.post(picture())
+    gateway.until(following, "done")
+    assert gateway.result(following).content == upscaled
+    gateway.http.delete(f"/v1/jobs/{following}")
+
+
+def test_a_queued_job_that_is_cancelled_is_never_begun(gateway: Gateway) -> None:
+    with gateway.held():
+        first, second = gateway.post(picture()), gateway.post(picture(seed=1))
+        gateway.until(first, "running")
+        assert gateway.job(second)["status"] == "queued"
+        assert gateway.http.delete(f"/v1/jobs/{second}").status_code == 204
+        assert not any(second in path for path in gateway.files())
+    gateway.until(first, "done")
+    assert gateway.job(second)["status"] == "cancelled"
+    assert not any(second in path for path in gateway.files())
+    gateway.http.delete(f"/v1/jobs/{first}")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a picture", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\0\0\0\x18ftypisom"]
+)
+def test_what_cannot_be_read_fails_with_a_problem_and_leaves_no_file(gateway: Gateway, content: bytes) -> None:
+    answer = gateway.http.post("/v1/jobs", content=content, headers={"Content-Type": "application/octet-stream"})
+    if not content:
+        assert answer.status_code == 400
+        return
+    job_id = answer.json()["id"]
+    job = gateway.until(job_id, "failed")
+    assert (job["problem"]["status"], job["result"]) == (415, None)
+    assert str(gateway.folder) not in json.dumps(job)
+    result = gateway.result(job_id)
+    assert (result.status_code, result.json()) == (415, job["problem"])
+    assert result.headers["content-type"] == "application/problem+json"
+    assert gateway.files() == []
+    gateway.http.delete(f"/v1/jobs/{job_id}")
+
+
+@pytest.mark.parametrize("job_id", ["0" * 32, "f" * 31, "A" * 32, "..%2F..%2Fjobs.sqlite3", "%00", "猫", "' OR 1=1 --"])
+def test_a_job_that_there_is_not_is_not_found(gateway: Gateway, job_id: str) -> None:
+    for method, path in (("GET", ""), ("GET", "/events"), ("GET", "/result"), ("HEAD", "/result"), ("DELETE", "")):
+        assert gateway.http.request(method, f"/v1/jobs/{job_id}{path}").status_code == 404
+
+
+def test_a_listener_that_goes_away_costs_nothing(gateway: Gateway) -> None:
+    with gateway.held():
+        job_id = gateway.post(picture())
+        for _ in range(5):
+            with gateway.http.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+                next(answer.iter_lines())
+    gateway.until(job_id, "done")
+    gateway.http.delete(f"/v1/jobs/{job_id}")
+
+
+def test_a_worker_that_dies_of_a_job_ends_it(gateway: Gateway) -> None:
+    with gateway.held():
+        job_id = gateway.post(picture())
+        gateway.until(job_id, "running")
+        for worker in gateway.workers():
+            os.kill(worker, signal.SIGKILL)
+    job = gateway.until(job_id, "failed")
+    assert "died" in job["problem"]["detail"]
+    assert gateway.files() == []
+    following = gateway.post(picture())
+    gateway.until(following, "done")
+    for each in (job_id, following):
+        gateway.http.delete(f"/v1/jobs/{each}")
+
+
+def test_jobs_are_bounded_in_number(url: str, tmp_path: Path) -> None:
+    with Gateway(url, tmp_path, limits={"jobs": 3, "jobs_per_client": 2}) as gateway:
+        jobs = [gateway.post(picture()), gateway.post(picture())]
+        answer = gateway.http.post("/v1/jobs", content=picture(), headers={"Content-Type": "image/png"})
+        assert (answer.status_code, answer.json()["limit"]) == (429, "jobs_per_client")
+        assert answer.headers["retry-after"].isdigit()
+        gateway.http.delete(f"/v1/jobs/{jobs[0]}")
+        jobs[0] = gateway.post(picture())
+        for each in jobs:
+            gateway.until(each, "done")
+
+
+def test_jobs_are_bounded_on_disk_results_too(url: str, tmp_path: Path, upscaled: bytes) -> None:
+    most = len(upscaled) + 3000
+    with Gateway(url, tmp_path, limits={"job_bytes": most}) as gateway:
+        answer = gateway.http.post("/v1/jobs", content=os.urandom(most + 1), headers={"Content-Type": "image/png"})
+        assert (answer.status_code, answer.json()["limit_bytes"]) == (507, most)
+        assert gateway.files() == []
+        job_id = gateway.post(picture())
+        gateway.until(job_id, "done")
+        refused = gateway.post(picture(20, 20, seed=3))
+        assert gateway.until(refused, "failed")["problem"]["status"] == 507
+        assert sum(path.stat().st_size for path in tmp_path.glob("jobs/*/*")) == len(upscaled)
+        assert not any(refused in path for path in gateway.files())
+        gateway.http.delete(f"/v1/jobs/{job_id}")
+        gateway.until(gateway.post(picture(20, 20, seed=3)), "done")
+
+
+def test_finished_jobs_expire_with_their_files(url: str, tmp_path: Path) -> None:
+    orphan = tmp_path / "jobs" / "0123456789abcdef0123456789abcdef"
+    orphan.mkdir(parents=True)
+    (orphan / "source").write_bytes(b"left by a gateway that was killed")
+    os.utime(orphan, (time.time() - 2 * ORPHAN_S,) * 2)
+    with Gateway(url, tmp_path, limits={"job_expiry_s": 3}) as gateway:
+        done, failed = gateway.post(picture()), gateway.post(b"no picture")
+        gateway.until(done, "done")
+        gateway.until(failed, "failed")
+        for job_id in (done, failed):
+            eventually(lambda job_id=job_id: gateway.http.get(f"/v1/jobs/{job_id}").status_code == 410)  # type: ignore[misc]
+            answers = [gateway.http.get(f"/v1/jobs/{job_id}{path}") for path in ("/result", "/events")]
+            assert [answer.status_code for answer in answers] == [410, 410]
+            assert gateway.http.delete(f"/v1/jobs/{job_id}").status_code == 204
+        eventually(lambda: gateway.files() == [])
+
+
+def test_after_kill_9_results_are_kept_and_interrupted_work_goes_on(own: Gateway, upscaled: bytes) -> None:
+    with own as gateway:
+        finished = gateway.post(picture())
+        gateway.until(finished, "done")
+        with gateway.held():
+            interrupted, waiting, hopeless = (gateway.post(picture()) for _ in range(3))
+            gateway.until(interrupted, "running")
+            gateway.kill()
+        with contextlib.closing(sqlite3.connect(gateway.folder / FILE)) as connection, connection:
+            asked = "UPDATE jobs SET status = 'running', holder = 'x', attempts = 3, due = due + 10 WHERE id = ?"
+            connection.execute(asked, [hopeless])
+        gateway.start()
+        assert gateway.result(finished).content == upscaled
+        lost = gateway.until(hopeless, "lost")
+        assert lost["problem"]["title"] == "The job was lost"
+        assert gateway.result(hopeless).status_code == 500
+        for job_id in (interrupted, waiting):
+            gateway.until(job_id, "done")
+            assert gateway.result(job_id).content == upscaled
+        for job_id in (finished, interrupted, waiting, hopeless):
+            gateway.http.delete(f"/v1/jobs/{job_id}")
+        assert gateway.files() == []
+        assert [path for path in (gateway.folder / "scratch").glob("*/*") if path.name != "lock"] == []
+
+
+def test_a_gateway_that_is_stopped_puts_its_work_back_and_ends_streams(own: Gateway, upscaled: bytes) -> None:
+    with own as gateway:
+        with gateway.held():
+            job_id = gateway.post(picture())
+            gateway.until(job_id, "running")
+            with gateway.http.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+                lines = answer.iter_lines()
+                next(lines)
+                assert gateway.stop() in (0, -signal.SIGTERM)
+                assert not any('"done"' in line and '"status": "done"' in line for line in lines)
+        with contextlib.closing(sqlite3.connect(gateway.folder / FILE)) as connection:
+            row = connection.execute("SELECT status, holder, attempts FROM jobs").fetchone()
+        assert row == ("queued", "", 0)
+        gateway.start()
+        gateway.until(job_id, "done")
+        assert gateway.result(job_id).content == upscaled
+
+
+def test_a_video_goes_on_where_kill_9_has_stopped_it(
+    own: Gateway, url: str, embedded_server: RunningServer, tmp_path: Path
+) -> None:
+    source = make_video(tmp_path / "in.mp4", 40, moving(160, 120), rate=1, sound="aac")
+    with own as gateway:
+        job_id = gateway.post(source.read_bytes(), "/v1/jobs?format=mp4")
+        eventually(lambda: gateway.job(job_id)["done"] > 10)
+        with gateway.held():
+            assert gateway.job(job_id)["status"] == "running"
+            gateway.kill()
+        kept = sorted((gateway.folder / "jobs" / job_id / ".result.mp4.edsr-video").glob("*.packets"))
+        assert kept
+        before = _inferences(embedded_server)
+        gateway.start()
+        job = gateway.until(job_id, "done")
+        assert (job["unit"], job["done"], job["result"]["frames"]) == ("frames", 40, 40)
+        assert _inferences(embedded_server) - before < 40, "what was done is not done again"
+        result = gateway.result(job_id)
+        assert result.headers["content-type"] == "video/mp4"
+        with Upscaler(url) as upscaler:
+            upscaler.upscale_video(source, tmp_path / "own.mp4")
+        assert result.content == (tmp_path / "own.mp4").read_bytes()
+
+
+def test_a_job_waits_for_a_triton_that_is_away(root: Path, tmp_path: Path) -> None:
+    options = ServerOptions(
+        repository=root / "model_repository", run_dir=tmp_path / "run", models=("edsr_baseline_x3",)
+    ).with_ports(*free_ports(3))
+    with Gateway(f"http://{options.http_url}", tmp_path) as gateway:
+        job_id = gateway.post(picture())
+        eventually(lambda: options.http_url in gateway.job(job_id)["note"])
+        assert gateway.job(job_id)["status"] in ("queued", "running")
+        with start(options):
+            assert gateway.until(job_id, "done")["note"] == ""
+
+
+def _inferences(server: RunningServer) -> int:
+    """Requests that Triton has answered so far."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.options.metrics_port}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("nv_inference_request_success{"))
