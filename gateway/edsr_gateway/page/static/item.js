@@ -55,8 +55,17 @@ export class Item {
     return this.shown;
   }
 
+  // What the server would refuse after minutes of uploading.
+  refuseAbove({ upload_bytes: picture, video_bytes: video }) {
+    const limit = this.isVideo ? video : picture;
+    if (!(this.file.size > limit)) return;
+    this.problem = new api.Problem(413, { limit_bytes: limit, got_bytes: this.file.size });
+    this.phase = "failed";
+  }
+
   async run() {
     this.control = new AbortController();
+    this.phase = "queued";
     const { signal } = this.control;
     try {
       if (!this.job) await this.#patiently(() => this.#upload(signal), signal);
@@ -157,6 +166,11 @@ export class Item {
     if (!job) return;
     forgetFile(job);
     await api.remove(job).catch(() => {}); // it expires there by itself
+  }
+
+  // Memory that nobody needs any more.
+  release() {
+    this.shown?.then((original) => original && URL.revokeObjectURL(original.url));
   }
 
   // Ready to run once more; only a result that is there already is not made again.
