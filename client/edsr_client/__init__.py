@@ -35,12 +35,15 @@ from .errors import (
     SettingsError,
 )
 from .files import FileResult, Finishing
+from .forecast import Outline, outline
 from .model_info import ModelInfo
 from .pictures.decode import Picture
+from .pictures.formats import FORMATS, Format, check_available, format_named
 from .transports import MockTransport, Transport
 from .upscaler import Upscaler
 
 __all__ = [
+    "FORMATS",
     "AccessDeniedError",
     "AsyncUpscaler",
     "BackendLostError",
@@ -50,6 +53,7 @@ __all__ = [
     "EdsrError",
     "FileResult",
     "Finishing",
+    "Format",
     "ImageTooLargeError",
     "IncompleteVideoError",
     "MissingExtraError",
@@ -58,6 +62,7 @@ __all__ = [
     "ModelInfo",
     "ModelNotFoundError",
     "NotTritonError",
+    "Outline",
     "OutputBusyError",
     "OutputError",
     "OutputExistsError",
@@ -71,4 +76,7 @@ __all__ = [
     "SettingsError",
     "Transport",
     "Upscaler",
+    "check_available",
+    "format_named",
+    "outline",
 ]

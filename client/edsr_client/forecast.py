@@ -12,6 +12,7 @@ from typing import Any
 from .bands.plan import BAND_BYTES
 from .errors import BadImageError, EdsrError
 from .pictures.decode import READ
+from .pictures.formats import FORMATS
 from .pictures.jpeg_quality import jpeg_quality
 from .pictures.plugins import register_plugins
 from .tiling import Grid, Shape
@@ -31,6 +32,7 @@ class Outline:
         channels: as they are decoded, 1 to 4.
         sample_bytes: 2 for 16 bits, else 1.
         jpeg_quality: of a JPEG file, 1 to 100; None for other formats.
+        format: a name of `edsr_client.FORMATS`, or how Pillow calls a format that is only read, in small letters.
     """
 
     size: tuple[int, int]
@@ -38,6 +40,7 @@ class Outline:
     channels: int
     sample_bytes: int
     jpeg_quality: int | None = None
+    format: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,13 @@ def outline(source: bytes | Path, name: str, frame: int | None) -> Outline:
         has_alpha = "A" in bands or "a" in bands or "transparency" in image.info
         is_grey = len(bands) - ("A" in bands) == 1 and image.mode not in ("P", "PA")
         is_deep = "16" in image.mode or image.mode in ("I", "F")
-        return Outline(size, count, (1 if is_grey else 3) + has_alpha, 2 if is_deep else 1, jpeg_quality(image))
+        channels, sample_bytes = (1 if is_grey else 3) + has_alpha, 2 if is_deep else 1
+        return Outline(size, count, channels, sample_bytes, jpeg_quality(image), _format_name(image.format or ""))
+
+
+def _format_name(pillow: str) -> str:
+    known = {one.pillow: one.name for one in FORMATS.values()} | {"MPO": "jpeg"}
+    return known.get(pillow, pillow.lower())
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 
 from edsr_client import AsyncUpscaler
@@ -14,16 +13,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .errors import Problem, problem_of
+from .errors import Problem, problem_of_any
 from .jobs.desk import JobDesk
 from .jobs.stores import store_for
+from .limits.admission import Admission
 from .limits.scratch import Scratch
-from .routes import health, jobs, page
+from .models import Models
+from .routes import health, jobs, page, pictures
 from .services import Services
 from .settings import Settings
 from .workers.pool import WorkerPool
 
-log = logging.getLogger("edsr_gateway")
+# Headers are read beside the work, so that what is refused is refused at once.
+LOOKERS, LOOK_S = 1, 20.0
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -32,30 +34,33 @@ def create_app(settings: Settings) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         limits = settings.limits
-        pictures = WorkerPool(settings.urls, settings.token, settings.workers, limits.picture_s)
+        looks = WorkerPool(settings.urls, settings.token, LOOKERS, LOOK_S)
+        quick = WorkerPool(settings.urls, settings.token, settings.workers, limits.picture_s)
         background = WorkerPool(settings.urls, settings.token, settings.job_workers, limits.job_s)
         async with AsyncUpscaler(list(settings.urls), model=settings.model, token=settings.token) as upscaler:
             scratch = await asyncio.to_thread(Scratch, settings.folder / "scratch")
             store = await asyncio.to_thread(store_for, settings)
             desk = JobDesk(settings, store, background, scratch)
-            app.state.services = Services(settings, upscaler, scratch, pictures, background, desk)
+            app.state.services = Services(
+                settings, upscaler, Models(upscaler), Admission(limits), scratch, looks, quick, background, desk
+            )
             try:
-                await asyncio.gather(pictures.start(), background.start())
+                await asyncio.gather(looks.start(), quick.start(), background.start())
                 await desk.start()
                 yield
             finally:
                 await desk.close()
-                await asyncio.gather(pictures.close(), background.close())
+                await asyncio.gather(looks.close(), quick.close(), background.close())
                 await asyncio.to_thread(scratch.close)
 
     return Starlette(
-        routes=[*page.routes(), *health.routes(), *jobs.routes()],
+        routes=[*page.routes(), *health.routes(), *pictures.routes(), *jobs.routes()],
         lifespan=lifespan,
         exception_handlers={
-            Problem: on_problem,
-            EdsrError: on_client_error,
+            Problem: on_error,
+            EdsrError: on_error,
             HTTPException: on_http_exception,
-            Exception: on_surprise,
+            Exception: on_error,
         },
     )
 
@@ -72,25 +77,12 @@ def answer(problem: Problem) -> Response:
     return JSONResponse(problem.body(), problem.status, problem.headers, "application/problem+json")
 
 
-async def on_problem(_: Request, error: Exception) -> Response:
-    """What a route refused."""
-    assert isinstance(error, Problem)  # noqa: S101 - for the type checker
-    return answer(error)
-
-
-async def on_client_error(_: Request, error: Exception) -> Response:
-    """What the client could not do."""
-    assert isinstance(error, EdsrError)  # noqa: S101 - for the type checker
-    return answer(problem_of(error))
+async def on_error(_: Request, error: Exception) -> Response:
+    """Whatever a route raised."""
+    return answer(problem_of_any(error))
 
 
 async def on_http_exception(_: Request, error: Exception) -> Response:
     """What the router refused: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
     return answer(Problem(error.status_code, error.detail, headers=error.headers))
-
-
-async def on_surprise(_: Request, error: Exception) -> Response:
-    """A mistake of ours: the log has the trace, the answer never does."""
-    log.error("a request failed by a mistake of the gateway's", exc_info=error)
-    return answer(Problem(500, "The gateway made a mistake; its log says which. The picture is not at fault."))

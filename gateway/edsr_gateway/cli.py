@@ -33,19 +33,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings) -> int:
-    import asyncio
-
     import uvicorn
 
     from .app import create_app, end
     from .jobs.store import StoreBrokenError
-    from .jobs.stores import store_for
-
-    async def check_store() -> None:
-        await store_for(settings).close()
+    from .jobs.stores import check
 
     try:
-        asyncio.run(check_store())
+        check(settings)
     except StoreBrokenError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -53,7 +48,7 @@ def _serve(settings: Settings) -> int:
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            end(app)
+            end(app)  # before it waits for streams, which would not end by themselves
             await super().shutdown(sockets)
 
     Server(uvicorn.Config(app, host=settings.address, port=settings.port, log_level="info")).run()

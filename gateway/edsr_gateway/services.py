@@ -8,7 +8,9 @@ from edsr_client import AsyncUpscaler
 from starlette.requests import HTTPConnection
 
 from .jobs.desk import JobDesk
+from .limits.admission import Admission
 from .limits.scratch import Scratch
+from .models import Models
 from .settings import Settings
 from .workers.pool import WorkerPool
 
@@ -20,8 +22,12 @@ class Services:
     settings: Settings
     upscaler: AsyncUpscaler
     """For questions about the models and the server; it sends no picture."""
+    models: Models
+    admission: Admission
     scratch: Scratch
     """Where uploads and results under way lie."""
+    looks: WorkerPool
+    """For headers, which are read before anything else."""
     pictures: WorkerPool
     """For requests that wait for their answer."""
     background: WorkerPool

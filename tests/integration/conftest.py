@@ -15,6 +15,7 @@ from edsr_conversion.catalogue import Model
 from edsr_conversion.repository import render, write
 from edsr_serving import RunningServer, ServerOptions, free_ports, speed, start
 from edsr_serving.cpu import usable_cpus
+from gateway_processes import Gateway
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,19 @@ def embedded_server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     )
     with start(options.with_ports(*free_ports(3))) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def server_url(embedded_server: RunningServer) -> str:
+    """Where the embedded server answers, with http://."""
+    return f"http://{embedded_server.options.http_url}"
+
+
+@pytest.fixture(scope="module")
+def gateway(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway in front of the embedded server, for all tests of a module that leave it as it was."""
+    with Gateway(server_url, tmp_path_factory.mktemp("gateway")) as running:
+        yield running
 
 
 @pytest.fixture

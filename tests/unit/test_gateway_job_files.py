@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import sqlite3
 import time
@@ -13,12 +12,10 @@ from pathlib import Path
 import pytest
 from edsr_gateway.cli import main
 from edsr_gateway.jobs.files import ORPHAN_S, JobFiles
-from edsr_gateway.jobs.kinds import HEAD_BYTES, kind_of
 from edsr_gateway.jobs.sqlite_store import SqliteStore
 from edsr_gateway.jobs.store import StoreBrokenError
 from edsr_gateway.jobs.stores import FILE, store_for
 from edsr_gateway.settings import Settings
-from PIL import Image
 
 ID = "0123456789abcdef" * 2
 
@@ -116,32 +113,3 @@ def test_folders_of_no_job_are_found_when_they_are_old_and_trash_is_removed(tmp_
             os.utime(path, (long_ago, long_ago))
     assert files.orphans() == {ID}
     assert {path.name for path in tmp_path.iterdir()} == {ID, "f" * 32, "not of ours"}
-
-
-@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF"])
-def test_pictures_are_taken_for_pictures(format_: str) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, format_)
-    assert kind_of(file.getvalue()[:HEAD_BYTES]) == "picture"
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"\0\0\0\x20ftypisom",
-        b"\0\0\0\x14ftypqt  ",
-        b"\0\0\0\x08wide",
-        b"\x1aE\xdf\xa3 webm",
-        b"RIFF....AVI LIST",
-        b"OggS",
-        (b"G" + b"\0" * 187) * 3,
-        b"\0\0\x01\xba",
-    ],
-)
-def test_videos_are_taken_for_videos(head: bytes) -> None:
-    assert kind_of(head) == "video"
-
-
-@pytest.mark.parametrize("head", [b"", b"GIF89a", b"<svg>", b"G" * 100, b"\0\0\0\x20ftypheic", b"RIFF....WEBPVP8 "])
-def test_what_is_no_video_is_left_to_the_decoder_of_pictures(head: bytes) -> None:
-    assert kind_of(head) == "picture"

@@ -21,6 +21,7 @@ from .files import ID, JobFiles
 from .job import FINISHED, GONE, LIVE, Job
 from .runner import Runner
 from .store import Bounds, Change, FullError, Store, StoreAwayError, When
+from .stores import jobs_folder
 
 log = logging.getLogger("edsr_gateway")
 
@@ -243,11 +244,6 @@ class JobDesk:
             limit=bound,
             limit_jobs=most,
         )
-
-
-def jobs_folder(settings: Settings) -> Path:
-    """Where the files of jobs are. Those of a shared list are kept apart: each list removes what it does not know."""
-    return settings.folder / ("jobs-shared" if settings.redis is not None else "jobs")
 
 
 def _problem_of(body: Any) -> Problem:

@@ -2,7 +2,7 @@
 
 Every change is a script, which the server runs as a whole. A job is a hash; the names of its fields are those of `Job`.
 For each status there is a sorted set of ids by the time when they are due, for each client a set of live ids, and one
-number of bytes. Times are the server's, so that the clocks of the gateways need not agree.
+number of bytes. Who has fallen silent is told by the server's clock, so that those of the gateways need not agree.
 """
 
 from __future__ import annotations

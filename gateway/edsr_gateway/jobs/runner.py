@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -37,6 +38,7 @@ POLL_S = 1.0
 TRY_AGAIN_S = 1.0
 PASSING = (ServerUnreachableError, ServerNotReadyError, ServerBusyError, OutputBusyError)
 """Errors that are not the job's, and pass."""
+WORK = frozenset(one.name for one in dataclasses.fields(Work))
 TOLD = (
     *("format", "width", "height", "lr_width", "lr_height", "frames", "tiles", "retries"),
     *("model", "model_reason", "precision", "seconds", "notes"),
@@ -163,7 +165,8 @@ class Runner:
     async def _rescue(self) -> None:
         """Jobs whose gateway has fallen silent go back into the queue, or are lost."""
         for job in await self._store.jobs(["running"], overdue=True):
-            await self.rescue(job, overdue=True)
+            if job.id not in self._running:  # a machine that slept wakes up with all of its own overdue
+                await self.rescue(job, overdue=True)
 
     async def rescue(self, job: Job, *, overdue: bool) -> None:
         """Take a running job from a gateway that works no more."""
@@ -226,7 +229,8 @@ class Runner:
     async def _complete(self, running: _Running) -> None:
         job = running.job
         target = self._files.result(job.id, job.work)
-        work = Work(**{**job.work, "source": self._files.source(job.id), "target": target, "in_memory_bytes": 0})
+        asked = {name: value for name, value in job.work.items() if name in WORK}  # another version may have queued it
+        work = Work(**{**asked, "source": self._files.source(job.id), "target": target, "in_memory_bytes": 0})
 
         def told(done: int, total: int | None) -> None:
             running.done, running.total = done, total
@@ -282,6 +286,7 @@ class Runner:
         waits = 0 if running.done > job.done else job.waits  # it came further since
         if passes and waits < MOST_WAITS:
             wait_s = min(LONGEST_WAIT_S, 2.0**waits)
+            log.warning("job %s waits: %s", job.id, error)
             await self._put_back(job, wait_s, waits + 1, f"It is tried again: {problem.detail}")
         else:
             await self._finish_without(job, self._ours, "failed", problem)

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 from ..settings import Settings
+from .files import JobFiles
 from .sqlite_store import SqliteStore
 from .store import Store, StoreBrokenError
 
 FILE = "jobs.sqlite3"
+
+
+def jobs_folder(settings: Settings) -> Path:
+    """Where the files of jobs are. Those of a shared list are kept apart: each list removes what it does not know."""
+    return settings.folder / ("jobs-shared" if settings.redis is not None else "jobs")
+
+
+def check(settings: Settings) -> None:
+    """See that jobs can be kept, before anything is started.
+
+    Raises:
+        StoreBrokenError: as `store_for`, or their folder cannot be made.
+    """
+    asyncio.run(store_for(settings).close())
+    try:
+        JobFiles(jobs_folder(settings))
+    except OSError as error:
+        raise StoreBrokenError(f"Cannot keep jobs in {jobs_folder(settings)}: {error.strerror}.") from None
 
 
 def store_for(settings: Settings) -> Store:

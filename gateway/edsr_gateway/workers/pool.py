@@ -10,6 +10,7 @@ import logging
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from edsr_client import DecoderDiedError, EdsrError, ServerTimeoutError
@@ -17,7 +18,7 @@ from edsr_client import errors as client_errors
 
 from ..errors import Problem
 from . import wire
-from .work import Done, Progress, Work
+from .work import Done, Header, Progress, Work
 
 log = logging.getLogger("edsr_gateway")
 
@@ -68,6 +69,31 @@ class WorkerPool:
             ServerTimeoutError: it took longer than the pool's `seconds`.
             Problem: 400, options do not go together; 503, the gateway ends.
         """
+        message = dataclasses.asdict(work)
+        message["source"] = None if isinstance(work.source, bytes) else str(work.source)
+        message["target"] = str(work.target)
+        content = work.source if isinstance(work.source, bytes) else b""
+        try:
+            answer, result = await self._run(message, content, work.name, progress)
+        except BaseException:
+            work.target.unlink(missing_ok=True)
+            raise
+        return Done(**{**answer["done"], "content": result if answer["in_memory"] else None})
+
+    async def look(self, source: bytes | Path, name: str) -> Header:
+        """Read the header of a picture.
+
+        Raises:
+            EdsrError, Problem: as `run`.
+        """
+        content = source if isinstance(source, bytes) else b""
+        message = {"look": True, "source": None if isinstance(source, bytes) else str(source), "name": name}
+        answer, _ = await self._run(message, content, name, None)
+        return Header(**answer["done"])
+
+    async def _run(
+        self, message: dict[str, Any], content: bytes, name: str, progress: Progress | None
+    ) -> tuple[dict[str, Any], bytes]:
         self.waiting += 1
         try:
             await self._free.acquire()
@@ -79,10 +105,10 @@ class WorkerPool:
         try:
             process = await self._taken()
             try:
-                done = await asyncio.wait_for(process.ask(work, progress), self._seconds)
+                done = await asyncio.wait_for(process.ask(message, content, name, progress), self._seconds)
             except (asyncio.TimeoutError, TimeoutError):
                 raise ServerTimeoutError(
-                    f"{work.name} took longer than {self._seconds:g} s and was given up. Send it as a job, or smaller."
+                    f"{name} took longer than {self._seconds:g} s and was given up. Send it smaller, or as a job."
                 ) from None
             except (EdsrError, Problem) as error:
                 is_whole = not isinstance(error, DecoderDiedError)
@@ -96,7 +122,6 @@ class WorkerPool:
             elif process is not None:
                 process.kill()
                 self._all.discard(process)
-                work.target.unlink(missing_ok=True)
                 task = asyncio.ensure_future(self._replace(process))
                 self._fillings.add(task)
                 task.add_done_callback(self._fillings.discard)
@@ -166,11 +191,9 @@ class _Process:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    async def ask(self, work: Work, progress: Progress | None) -> Done:
-        message = dataclasses.asdict(work)
-        content = work.source if isinstance(work.source, bytes) else b""
-        message["source"] = None if isinstance(work.source, bytes) else str(work.source)
-        message["target"] = str(work.target)
+    async def ask(
+        self, message: dict[str, Any], content: bytes, name: str, progress: Progress | None
+    ) -> tuple[dict[str, Any], bytes]:
         try:
             await self._send(message, content)
             while True:
@@ -179,12 +202,12 @@ class _Process:
                     if progress is not None:
                         progress(*answer["progress"])
                 elif "error" in answer:
-                    raise _error_of(answer["error"], answer["says"])
-                else:
-                    return Done(**{**answer["done"], "content": content if answer["in_memory"] else None})
+                    raise _error_of(answer)
+                elif isinstance(answer["done"], dict):
+                    return answer, content
         except (EOFError, OSError, ValueError, KeyError, TypeError):
             raise DecoderDiedError(
-                f"{work.name}: the process that worked on it died. "
+                f"{name}: the process that worked on it died. "
                 "The file is damaged, or needs more memory or time than it should."
             ) from None
 
@@ -208,9 +231,12 @@ class _Process:
         await asyncio.to_thread(self._process.wait)
 
 
-def _error_of(name: str, says: str) -> EdsrError | Problem:
+def _error_of(answer: dict[str, Any]) -> EdsrError | Problem:
+    name, says = str(answer["error"]), str(answer["says"])
     if name == "ValueError":
         return Problem(400, says)
+    if answer.get("is_full"):
+        return Problem(507, "The gateway has no room for this result now. Try again later.")
     kind = getattr(client_errors, name, None)
     if isinstance(kind, type) and issubclass(kind, EdsrError):
         return kind(says)

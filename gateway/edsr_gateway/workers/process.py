@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import json
 import os
 import resource
@@ -21,17 +22,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edsr_client import AsyncUpscaler, EdsrError, Finishing, ImageTooLargeError, ModelNotFoundError
-from edsr_client.forecast import outline
+from edsr_client import (
+    AsyncUpscaler,
+    BadImageError,
+    EdsrError,
+    Finishing,
+    ImageTooLargeError,
+    ModelNotFoundError,
+    outline,
+)
 
 from . import wire
-from .work import Done, Work
+from .work import Done, Header, Work
 
 # What every work may take beyond the idle process, and more for each LR pixel of all frames: decoding takes up to 64
 # bytes, the nine HR pixels up to 8 bytes each, twice while they are encoded, and some for tiles under way.
 BASE_BYTES, BYTES_PER_PIXEL = 768_000_000, 256
 # CPU time: slow encoders on slow machines take microseconds for an HR pixel.
 BASE_CPU_S, CPU_S_PER_MEGAPIXEL = 60, 60
+# Reading a header decodes nothing.
+LOOK_BYTES, LOOK_CPU_S = 256_000_000, 20
 VIDEO_BYTES, VIDEO_CPU_S = 8_000_000_000, 1_000_000
 PROGRESS_EVERY_S = 0.1
 
@@ -58,12 +68,15 @@ class _Worker:
         self._send({"ready": True})
         while True:
             message, content = await asyncio.to_thread(self._receive)
+            if message.pop("look", False):
+                await self._look(message, content)
+                continue
             work = _work_of(message, content)
             del content
             try:
                 done = await (self._picture(work) if work.kind == "picture" else self._video(work))
             except EdsrError as error:
-                self._send({"error": type(error).__name__, "says": str(error)})
+                self._send({"error": type(error).__name__, "says": str(error), "is_full": _is_full(error)})
             except MemoryError:
                 says = f"{work.name} needs more memory than a file of its size should."
                 self._send({"error": ImageTooLargeError.__name__, "says": says})
@@ -74,6 +87,23 @@ class _Worker:
                 self._send({"done": answer, "in_memory": done.content is not None}, done.content or b"")
             finally:
                 _limit(self._idle_bytes, None, 0)
+
+    async def _look(self, message: dict[str, Any], content: bytes) -> None:
+        _limit(self._idle_bytes + len(content), LOOK_BYTES, LOOK_CPU_S)
+        source: bytes | Path = content if message["source"] is None else Path(message["source"])
+        try:
+            header = await asyncio.to_thread(outline, source, message["name"], None)
+            width, height = header.size
+            found = Header(header.format, width, height, header.frames, header.jpeg_quality)
+            self._send({"done": dataclasses.asdict(found), "in_memory": False})
+        except EdsrError as error:
+            self._send({"error": type(error).__name__, "says": str(error)})
+        except MemoryError:
+            self._send(
+                {"error": BadImageError.__name__, "says": f"Cannot read {message['name']}: its header is damaged."}
+            )
+        finally:
+            _limit(self._idle_bytes, None, 0)
 
     async def _picture(self, work: Work) -> Done:
         started = time.monotonic()
@@ -164,7 +194,11 @@ class _Worker:
 
         try:
             result = await upscaler.upscale_video(
-                work.source, work.target, options=VideoOptions(), progress=told, overwrite=True
+                work.source,
+                work.target,
+                options=VideoOptions(max_pixels=work.max_pixels),
+                progress=told,
+                overwrite=True,
             )
         except IncompleteVideoError as error:
             notes.append(str(error))
@@ -242,11 +276,21 @@ def _work_of(message: dict[str, Any], content: bytes) -> Work:
     return Work(**{**message, "source": source, "target": Path(message["target"])})
 
 
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _prepare() -> None:
     """Everything is loaded before the limits are taken; the gateway decides when this ends."""
-    _end_with(os.getppid())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for one in (signal.SIGINT, signal.SIGTERM):  # both may go to all processes of a service at once
+        signal.signal(one, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _die_with_the_gateway()
     with contextlib.suppress(OSError):  # the system, short of memory, ends this one before the gateway
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
@@ -260,13 +304,11 @@ def _prepare() -> None:
     Image.MAX_IMAGE_PIXELS = None  # the header's size is looked at before
 
 
-def _end_with(parent: int) -> None:
-    """A gateway that was killed leaves no worker behind: another gateway goes on with the same files."""
-    pr_set_pdeathsig = 1
-    with contextlib.suppress(OSError, AttributeError):  # systems that have no such call
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # it was killed just before
-        sys.exit(0)
+def _die_with_the_gateway() -> None:
+    """Linux ends this process with the one that started it, also while a decoder never looks at its socket."""
+    set_death_signal = 1
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL, 0, 0, 0)
 
 
 def _limit(idle_bytes: int, memory: int | None, seconds: int) -> None:

@@ -17,13 +17,14 @@ class Work:
 
     Attributes:
         source: its content, or the file that holds it.
-        target: a path for the result that does not exist yet, in a folder that does. No name of a user's.
+        target: a path for the result that does not exist yet, in a folder that does. No name of a user's. Of a video it
+            has the extension of `format`.
         kind: decides which engine works.
         name: what messages call it; never a path.
         format: of the result, as `Finishing.format` names it; for videos the container: mp4, mkv, mov, webm.
         quality, scale, max_side, strip_metadata: as `edsr_client.Finishing` has them.
         model: a name, or "auto".
-        max_pixels: LR pixels of a picture.
+        max_pixels: LR pixels of a picture, or of a video's frame.
         max_frames: of a video or an animation.
         in_memory_bytes: a result of a picture up to this size is answered as bytes; 0 always writes `target`.
     """
@@ -41,6 +42,29 @@ class Work:
     max_pixels: int = 50_000_000
     max_frames: int = 20_000
     in_memory_bytes: int = 1 << 20
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture says of itself before it is decoded.
+
+    Attributes:
+        format: a name of `edsr_client.FORMATS`, or another that is only read.
+        width, height: in pixels, turned as EXIF says.
+        frames: of an animation; else 1.
+        jpeg_quality: of a JPEG, 1 to 100; else None.
+    """
+
+    format: str
+    width: int
+    height: int
+    frames: int
+    jpeg_quality: int | None
+
+    @property
+    def pixels(self) -> int:
+        """Of all frames."""
+        return self.width * self.height * self.frames
 
 
 @dataclass(frozen=True)
