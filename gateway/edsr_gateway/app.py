@@ -5,27 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 from edsr_client import AsyncUpscaler
 from edsr_client.errors import EdsrError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from .answers import refusal
 from .errors import Problem, problem_of_any
 from .jobs.desk import JobDesk
 from .jobs.stores import store_for
 from .limits.admission import Admission
+from .limits.entry import Entry
+from .limits.keys import Keys
 from .limits.scratch import Scratch
+from .metrics import Metrics
 from .models import Models
-from .routes import health, jobs, page, pictures
+from .routes import health, info, jobs, page, pictures
 from .services import Services
 from .settings import Settings
+from .watching import Watch
 from .workers.pool import WorkerPool
 
 # Headers are read beside the work, so that what is refused is refused at once.
 LOOKERS, LOOK_S = 1, 20.0
+# What a page of another origin may read beside the usual.
+EXPOSED = (
+    *("Content-Disposition", "ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"),
+    *("Edsr-Model", "Edsr-Precision", "Edsr-Seconds", "Edsr-Input-Size", "Edsr-Output-Size", "Edsr-Notes"),
+)
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -42,8 +55,17 @@ def create_app(settings: Settings) -> Starlette:
             store = await asyncio.to_thread(store_for, settings)
             desk = JobDesk(settings, store, background, scratch)
             app.state.services = Services(
-                settings, upscaler, Models(upscaler), Admission(limits), scratch, looks, quick, background, desk
+                settings,
+                upscaler,
+                Models(settings.urls, settings.token),
+                Admission(limits),
+                scratch,
+                looks,
+                quick,
+                background,
+                desk,
             )
+            _add_gauges(app.state.metrics, app.state.services)
             try:
                 await asyncio.gather(looks.start(), quick.start(), background.start())
                 await desk.start()
@@ -53,16 +75,20 @@ def create_app(settings: Settings) -> Starlette:
                 await asyncio.gather(looks.close(), quick.close(), background.close())
                 await asyncio.to_thread(scratch.close)
 
-    return Starlette(
-        routes=[*page.routes(), *health.routes(), *pictures.routes(), *jobs.routes()],
+    metrics = Metrics()
+    keys = Keys(settings.keys) if settings.keys is not None else None
+    app = Starlette(
+        routes=[*page.routes(), *health.routes(), *info.routes(), *pictures.routes(), *jobs.routes()],
+        middleware=[
+            Middleware(Watch, metrics=metrics),
+            *_cross_origin(settings.origins),
+            Middleware(Entry, keys=keys, origins=settings.origins),
+        ],
         lifespan=lifespan,
-        exception_handlers={
-            Problem: on_error,
-            EdsrError: on_error,
-            HTTPException: on_http_exception,
-            Exception: on_error,
-        },
+        exception_handlers={Problem: on_error, EdsrError: on_error, HTTPException: on_http_exception},
     )
+    app.state.metrics = metrics
+    return app
 
 
 def end(app: Starlette) -> None:
@@ -72,17 +98,44 @@ def end(app: Starlette) -> None:
         found.jobs.end()
 
 
-def answer(problem: Problem) -> Response:
-    """A problem as RFC 9457 writes it."""
-    return JSONResponse(problem.body(), problem.status, problem.headers, "application/problem+json")
+def _cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
+    """CORS, for pages of exactly these origins."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=("GET", "POST", "PUT", "DELETE"),
+            allow_headers=("Authorization", "Content-Type", "If-None-Match", "Prefer", "X-Request-Id"),
+            expose_headers=EXPOSED,
+        )
+    ]
 
 
-async def on_error(_: Request, error: Exception) -> Response:
+def _add_gauges(metrics: Metrics, of: Services) -> None:
+    for what, pool in (("pictures", of.pictures), ("jobs", of.background), ("headers", of.looks)):
+        for name, says in (
+            ("busy", f"Processes that work on {what}."),
+            ("waiting", f"Works on {what} that wait for a process."),
+            ("replaced", f"Processes for {what} that died, took too long, or were ended with their request."),
+        ):
+            metrics.gauge(f"{what}_{name}", says, partial(getattr, pool, name))
+    for name, says in (
+        ("uploads", "Uploads that are coming in."),
+        ("pictures", "Pictures that are under way or wait."),
+        ("results", "Results that are being made or sent."),
+        ("pixels", "LR pixels that are under way or wait."),
+    ):
+        metrics.gauge(f"{name}_in_flight", says, partial(getattr, of.admission, name))
+
+
+async def on_error(request: Request, error: Exception) -> Response:
     """Whatever a route raised."""
-    return answer(problem_of_any(error))
+    return refusal(request.scope, problem_of_any(error))
 
 
-async def on_http_exception(_: Request, error: Exception) -> Response:
+async def on_http_exception(request: Request, error: Exception) -> Response:
     """What the router refused: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
-    return answer(Problem(error.status_code, error.detail, headers=error.headers))
+    return refusal(request.scope, Problem(error.status_code, error.detail, headers=error.headers))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from collections.abc import Sequence
 
@@ -33,23 +32,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings) -> int:
-    import uvicorn
-
-    from .app import create_app, end
     from .jobs.store import StoreBrokenError
-    from .jobs.stores import check
+    from .serving import serve
 
     try:
-        check(settings)
+        return serve(settings)
     except StoreBrokenError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    app = create_app(settings)
-
-    class Server(uvicorn.Server):
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            end(app)  # before it waits for streams, which would not end by themselves
-            await super().shutdown(sockets)
-
-    Server(uvicorn.Config(app, host=settings.address, port=settings.port, log_level="info")).run()
-    return 0
+    except ValueError as error:  # the file of the keys
+        print(f"error: {error}", file=sys.stderr)
+        return 2

@@ -20,6 +20,7 @@ class Admission:
         self._limits = limits
         self._uploads: Counter[str] = Counter()
         self._pictures: Counter[str] = Counter()
+        self._results: Counter[str] = Counter()
         self.pixels = 0
         """LR pixels that are under way or wait."""
 
@@ -42,6 +43,22 @@ class Admission:
         """
         most, each = self._limits.in_flight * UPLOADS_FACTOR, self._limits.in_flight_per_client * UPLOADS_FACTOR
         with _counted(self._uploads, client, most, each, "uploads"):
+            yield
+
+    @property
+    def results(self) -> int:
+        """Results that are being made or sent."""
+        return self._results.total()
+
+    @contextlib.contextmanager
+    def result(self, client: str) -> Iterator[None]:
+        """Count a result from before it is made until it is sent: who does not read them gets no more of them.
+
+        Raises:
+            Problem: 429, there are too many.
+        """
+        most, each = self._limits.in_flight * UPLOADS_FACTOR, self._limits.in_flight_per_client * UPLOADS_FACTOR
+        with _counted(self._results, client, most, each, "results"):
             yield
 
     @contextlib.contextmanager

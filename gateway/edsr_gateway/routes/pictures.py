@@ -11,22 +11,27 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
-from ..errors import Problem, problem_of_any
-from ..limits.headers import check_pixels
+from .. import __version__
+from ..errors import Problem
 from ..limits.identity import client_of
 from ..limits.kinds import is_video
+from ..limits.limits import Limits
 from ..limits.uploads import Upload, receive
 from ..models import Models
 from ..services import Services, services
-from ..workers.work import Done
+from ..watching import seen
+from ..workers.work import Done, Header
 from .accepting import accept_job, wants_job
 from .negotiation import MEDIA_TYPES, chosen_format, default_format
 from .options import Options, shown_name
 
 SEND_BYTES = 256 * 1024
+LARGEST_SCALE = 4
+"""A result may have so many times the side of the largest picture."""
 _T = TypeVar("_T")
 
 
@@ -48,62 +53,88 @@ async def upscale(request: Request) -> Response:
 async def enhance(request: Request) -> Response:
     """The call of the Flask service: a form with `image`; PNG, unless something else is asked for.
 
-    Errors are `{"error": "..."}`: 400 for what the sender can mend, else what is the matter; never a trace.
+    Errors are `{"error": "..."}`: `answers` sees to that.
     """
-    try:
-        return await _upscaled(request, services(request), ("image",), "png")
-    except ClientDisconnect:
-        raise
-    except Exception as error:
-        problem = problem_of_any(error)
-        status = problem.status if problem.status in (401, 429) or problem.status >= 500 else 400
-        return JSONResponse({"error": problem.detail}, status, problem.headers)
+    return await _upscaled(request, services(request), ("image",), "png")
 
 
 async def _upscaled(request: Request, of: Services, fields: tuple[str, ...], default: str | None) -> Response:
     client, limits = client_of(request), of.settings.limits
     with of.admission.upload(client):
         upload = await receive(request, limits, of.scratch, most_bytes=limits.upload_bytes, fields=fields)
-    try:
-        options = Options.of(upload.pairs)
-        if is_video(upload.head):
-            raise Problem(415, "This is a video. Send it as a job: POST /v1/jobs.")
-        model = await of.models.checked(options.model or of.settings.model)
-        header = await of.looks.look(upload.source, shown_name(upload.name))
-        check_pixels(header, limits)
-        if options.format is not None and options.format not in MEDIA_TYPES:
-            raise Problem(400, f"{options.format} is a format of videos, and this is a picture.", option="format")
-        format_ = options.format or chosen_format(
-            request.headers.get("accept"), default or default_format(header.format, header.frames)
+    with ExitStack() as held:
+        try:
+            options = Options.of(upload.pairs)
+            if is_video(upload.head):
+                raise Problem(415, "This is a video. Send it as a job: POST /v1/jobs.")
+            model = await of.models.checked(options.model or of.settings.model)
+            header = await of.looks.look(upload.source, shown_name(upload.name))
+            check_size(header, options, of.models.scale(model), limits)
+            if options.format is not None and options.format not in MEDIA_TYPES:
+                raise Problem(400, f"{options.format} is a format of videos, and this is a picture.", option="format")
+            format_ = options.format or chosen_format(
+                request.headers.get("accept"), default or default_format(header.format, header.frames)
+            )
+            seen(request).format, seen(request).pixels = format_, header.pixels
+            tag = etag(upload.sha256, options, format_, of.models, model)
+            if _matches(request.headers.get("if-none-match", ""), tag):
+                return Response(status_code=304, headers={"ETag": tag, "Vary": "Accept"})
+            target = of.scratch.path()
+            held.callback(target.unlink, missing_ok=True)
+            held.enter_context(of.admission.result(client))
+            work = options.work(upload, target, format_, model, limits)
+            with of.admission.picture(client, header.pixels):
+                done = await while_connected(request, of.pictures.run(work))
+        finally:
+            upload.discard()
+        return _Result(done, target, result_answer(done, upload, tag), held.pop_all())
+
+
+def check_size(header: Header, options: Options, model_scale: int, limits: Limits) -> None:
+    """Whether a picture and its result keep the limits.
+
+    Raises:
+        Problem: 413, one of them has too many pixels.
+    """
+    if header.frames > limits.frames:
+        raise Problem(
+            413,
+            f"The picture has {header.frames:,} frames; {limits.frames:,} are allowed.",
+            limit_frames=limits.frames,
         )
-        tag = etag(upload.sha256, options, format_, of.models, model)
-        if _matches(request.headers.get("if-none-match", ""), tag):
-            return Response(status_code=304, headers={"ETag": tag})
-        target = of.scratch.path()
-        work = options.work(upload, target, format_, model, limits)
-        with ExitStack() as held:
-            held.enter_context(of.admission.picture(client, header.pixels))
-            done = await while_connected(request, of.pictures.run(work))
-    finally:
-        upload.discard()
-    return answer(done, target, upload, tag)
+    if header.pixels > limits.pixels:
+        raise Problem(
+            413,
+            f"The picture has {header.width}x{header.height} pixels"
+            + (f" in {header.frames} frames" if header.frames > 1 else "")
+            + f", {header.pixels:,} in all; {limits.pixels:,} are allowed. Send it smaller, or in parts.",
+            limit_pixels=limits.pixels,
+            pixels=header.pixels,
+        )
+    scale = options.scale or model_scale
+    if options.max_side is not None:
+        scale = min(scale, options.max_side / max(header.width, header.height))
+    most = limits.pixels * LARGEST_SCALE**2
+    if header.pixels * scale**2 > most:
+        raise Problem(
+            413,
+            f"The result would have {round(header.pixels * scale**2):,} pixels; {most:,} are allowed. "
+            "Ask for a smaller scale or max_side.",
+            limit_pixels=most,
+        )
 
 
-def answer(done: Done, target: Path, upload: Upload, tag: str) -> Response:
-    """The result with what is to be known of it; a file is removed once it is sent, or its reader has gone."""
-    headers = {
+def result_answer(done: Done, upload: Upload, tag: str) -> dict[str, str]:
+    """What is to be known of a result, in headers."""
+    return {
         "ETag": tag,
         "Vary": "Accept",
         "Content-Disposition": disposition(upload.name, done.format),
+        "Content-Length": str(done.bytes),
         "Accept-Ranges": "none",
         "Cache-Control": "private, no-cache",
         **result_headers(done),
     }
-    media_type = MEDIA_TYPES[done.format]
-    if done.content is not None:
-        return Response(done.content, 200, headers, media_type)
-    headers["Content-Length"] = str(done.bytes)
-    return FileOnce(target, headers, media_type)
 
 
 def result_headers(done: Done) -> dict[str, str]:
@@ -135,7 +166,7 @@ def disposition(name: str, format_: str) -> str:
 
 def etag(sha256: str, options: Options, format_: str, models: Models, model: str) -> str:
     """A tag for the answer: the same content, weights and options give the same."""
-    text = "\n".join((sha256, options.text(), format_, models.weights(model)))
+    text = "\n".join((sha256, options.text(), format_, models.weights(model), __version__))
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
@@ -170,18 +201,22 @@ async def _gone(receive_: Callable[[], Awaitable[object]]) -> None:
             return
 
 
-class FileOnce(StreamingResponse):
-    """Sends a file and removes it, whether all of it was sent or not."""
+class _Result(StreamingResponse):
+    """Sends a result. What was held for it is let go when it is sent, or its reader has gone."""
 
-    def __init__(self, path: Path, headers: dict[str, str], media_type: str) -> None:
-        self._path = path
-        super().__init__(_pieces(path), 200, headers, media_type)
+    def __init__(self, done: Done, target: Path, headers: dict[str, str], held: ExitStack) -> None:
+        self._held = held
+        pieces = _one(done.content) if done.content is not None else _pieces(target)
+        super().__init__(pieces, 200, headers, MEDIA_TYPES[done.format])
 
-    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
-        try:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._held:
             await super().__call__(scope, receive, send)
-        finally:
-            self._path.unlink(missing_ok=True)
+
+
+async def _one(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:

@@ -48,6 +48,8 @@ class WorkerPool:
         """Works that a process is at."""
         self.waiting = 0
         """Works that wait for one."""
+        self.replaced = 0
+        """Processes that died, took too long, or were ended with their work."""
 
     async def start(self) -> None:
         """Start all processes, so that the first request does not wait for one."""
@@ -121,6 +123,7 @@ class WorkerPool:
                 self._idle.append(process)
             elif process is not None:
                 process.kill()
+                self.replaced += 1
                 self._all.discard(process)
                 task = asyncio.ensure_future(self._replace(process))
                 self._fillings.add(task)
