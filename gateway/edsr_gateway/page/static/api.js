@@ -43,6 +43,9 @@ async function ask(path, options = {}) {
 
 export const info = async () => (await ask("v1/info")).json();
 
+// Whether the key opens the door; throws the 401 if not.
+export const knock = () => ask("v1/jobs");
+
 // fetch cannot say how much of an upload is done.
 function transfer(method, path, { body = null, type = "", onUpload, onDownload, signal }) {
   return new Promise((resolve, reject) => {

@@ -8,7 +8,7 @@ function tooLarge(body) {
   const unit = ["pixels", "frames", "bytes"].find((one) => body[`limit_${one}`] > 0);
   if (!unit) return t("advice413");
   const said = { pixels: (value) => number(value / 1e6, 1), frames: number, bytes }[unit];
-  const [limit, got] = [body[`limit_${unit}`], body[`got_${unit}`]];
+  const [limit, got] = [body[`limit_${unit}`], body[unit]];
   const full = { pixels: "advice413Pixels", frames: "advice413Frames", bytes: "advice413Bytes" }[unit];
   const short = { pixels: "advice413PixelLimit", frames: "advice413Frames", bytes: "advice413Limit" }[unit];
   return `${t(got > 0 ? full : short, { limit: said(limit), got: got > 0 ? said(got) : "" })} ${t("advice413")}`;

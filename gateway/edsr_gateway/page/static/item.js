@@ -59,7 +59,7 @@ export class Item {
   refuseAbove({ upload_bytes: picture, video_bytes: video }) {
     const limit = this.isVideo ? video : picture;
     if (!(this.file.size > limit)) return;
-    this.problem = new api.Problem(413, { limit_bytes: limit, got_bytes: this.file.size });
+    this.problem = new api.Problem(413, { limit_bytes: limit, bytes: this.file.size });
     this.phase = "failed";
   }
 
@@ -90,9 +90,10 @@ export class Item {
     } catch {
       throw { kind: "Unreadable" };
     }
-    const fields = { ...this.fields };
-    if (this.isVideo) delete fields.format;
-    else if (!fields.format && !(await this.original())) {
+    const { model } = this.fields;
+    // A video is made in its own format and size, whatever is chosen for pictures.
+    const fields = this.isVideo ? { ...(model && { model }) } : { ...this.fields };
+    if (!this.isVideo && !fields.format && !(await this.original())) {
       fields.format = "png";
       this.madeAsPng = this.kind !== "PNG";
     }

@@ -140,27 +140,27 @@ function lock(wasRefused) {
 
 async function unlock(key) {
   api.key.set(key);
-  if (!(await learn())) return;
+  try {
+    await api.knock();
+  } catch (error) {
+    if (error.status === 401) return lock(true);
+  }
   isLocked = false;
   $("key").value = "";
   draw();
   next();
 }
 
-// What the server can do. Answers false where the key is missing or wrong.
+// What the server can do.
 async function learn() {
   try {
     information = { ...information, ...(await api.info()) };
-  } catch (error) {
-    if (error.status === 401) {
-      lock(Boolean(api.key.get()));
-      return false;
-    }
-    // All else shows when a picture is sent.
+  } catch {
+    // That shows when a picture is sent; until then the options are the usual ones.
   }
+  $("standing").textContent = information.ready ? "" : t("notReady");
   offer(information);
   drawKeeping();
-  return true;
 }
 
 function drawKeeping() {
@@ -198,6 +198,7 @@ for (const button of document.querySelectorAll("[data-language]")) {
     speak(button.dataset.language);
     drawOptions();
     drawKeeping();
+    $("standing").textContent = information.ready ? "" : t("notReady");
     viewer.redraw();
     select(selected);
   });
@@ -241,5 +242,6 @@ stage.allowTools(false, false);
 draw();
 document.body.classList.toggle("has-items", savedJobs().length > 0);
 document.documentElement.classList.add("is-ready");
-if ((await learn()) && information.keys && !api.key.get()) lock(false);
+await learn();
+if (information.keys && !api.key.get()) lock(false);
 await restore();
