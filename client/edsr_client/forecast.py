@@ -84,10 +84,13 @@ def outline(source: bytes | Path, name: str, frame: int | None) -> Outline:
     Raises:
         BadImageError: it is no picture, or cannot be read.
     """
+    from PIL import Image
+
     register_plugins()
     with _opened(source, name) as image:
         count = 1 if frame is not None or image.format in ("MPO", "TIFF") else int(getattr(image, "n_frames", 1))
-        is_turned = image.getexif().get(ORIENTATION) in TURNED
+        # Not image.getexif(): that of PNG decodes all pixels to find what stands behind them.
+        is_turned = Image.Image.getexif(image).get(ORIENTATION) in TURNED
         size = (image.height, image.width) if is_turned else (image.width, image.height)
         bands = image.getbands()
         has_alpha = "A" in bands or "a" in bands or "transparency" in image.info

@@ -87,15 +87,9 @@ def create_app(settings: Settings) -> Starlette:
         lifespan=lifespan,
         exception_handlers={Problem: on_error, EdsrError: on_error, HTTPException: on_http_exception},
     )
+    app.router.redirect_slashes = False  # a body does not follow
     app.state.metrics = metrics
     return app
-
-
-def end(app: Starlette) -> None:
-    """The server is about to stop, and waits for open requests: those that would not end by themselves do so now."""
-    found: Services | None = getattr(app.state, "services", None)
-    if found is not None:
-        found.jobs.end()
 
 
 def _cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
@@ -111,6 +105,13 @@ def _cross_origin(origins: tuple[str, ...]) -> list[Middleware]:
             expose_headers=EXPOSED,
         )
     ]
+
+
+def end(app: Starlette) -> None:
+    """The server is about to stop, and waits for open requests: those that would not end by themselves do so now."""
+    found: Services | None = getattr(app.state, "services", None)
+    if found is not None:
+        found.jobs.end()
 
 
 def _add_gauges(metrics: Metrics, of: Services) -> None:
@@ -138,4 +139,15 @@ async def on_error(request: Request, error: Exception) -> Response:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """What the router refused: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
-    return refusal(request.scope, Problem(error.status_code, error.detail, headers=error.headers))
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+    return refusal(
+        request.scope, Problem(error.status_code, _SAYS.get(error.status_code, error.detail), headers=headers)
+    )
+
+
+_SAYS = {
+    404: "There is no such path; /docs lists those there are.",
+    405: "This path has no such method; the header Allow lists those it has.",
+}

@@ -33,9 +33,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(settings: Settings) -> int:
     from .jobs.store import StoreBrokenError
+    from .jobs.stores import check
     from .serving import serve
 
     try:
+        check(settings)
         return serve(settings)
     except StoreBrokenError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -44,8 +44,7 @@ def connection_class(stall_s: float) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._end_header_timer()
-            if self._reader_timer is not None:
-                self._reader_timer.cancel()
+            self._end_reader_timer()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -58,6 +57,10 @@ def connection_class(stall_s: float) -> type[H11Protocol]:
         def pause_writing(self) -> None:
             super().pause_writing()
             self._watch_reader()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._end_reader_timer()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
@@ -92,6 +95,11 @@ def connection_class(stall_s: float) -> type[H11Protocol]:
             if self._header_timer is not None:
                 self._header_timer.cancel()
                 self._header_timer = None
+
+        def _end_reader_timer(self) -> None:
+            if self._reader_timer is not None:
+                self._reader_timer.cancel()
+                self._reader_timer = None
 
         def _watch_header(self) -> None:
             if self._header_timer is None and not self.transport.is_closing():

@@ -11,7 +11,6 @@ import uvicorn
 
 from .app import create_app, end
 from .connections import MOST_HEADER_BYTES, connection_class
-from .jobs.stores import check
 from .settings import Settings
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -23,7 +22,6 @@ KEEP_ALIVE_S = 15
 def serve(settings: Settings) -> int:
     """Serve until a signal; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    check(settings)
     app = create_app(settings)
 
     class Server(uvicorn.Server):

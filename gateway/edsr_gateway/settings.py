@@ -38,7 +38,7 @@ class Settings:
     """Web pages of other origins that may call the gateway (CORS); none by default."""
     forwarded_from: tuple[str, ...] = ()
     """Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none by default."""
-    redis: str | None = None
+    redis: str | None = field(default=None, repr=False)
     """The queue of several gateways; without it jobs lie in an SQLite file of this one's."""
     limits: Limits = field(default_factory=Limits)
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .answers import refusal
-from .errors import problem_of_any
+from .errors import Problem, problem_of_any
 from .limits.identity import client_of
 from .metrics import Metrics
 
@@ -22,6 +22,7 @@ log = logging.getLogger("edsr_gateway.access")
 STATE = "edsr_seen"
 GONE = 499
 """The status in the log of a request whose sender went away; nobody is answered so."""
+MOST_TARGET_BYTES = 8192
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,99}")
 _PAGE_POLICY = "; ".join(
     (
@@ -91,6 +92,8 @@ class Watch:
             await send(message)
 
         try:
+            if len(scope["raw_path"]) + len(scope["query_string"]) > MOST_TARGET_BYTES:
+                raise Problem(414, f"The address is longer than {MOST_TARGET_BYTES:,} bytes.")
             await self._app(scope, receive, told)
         except ClientDisconnect:
             pass

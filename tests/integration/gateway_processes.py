@@ -23,8 +23,9 @@ from edsr_gateway.cli import _serve
 from edsr_gateway.limits.limits import Limits
 from edsr_gateway.settings import Settings
 told = json.loads(sys.argv[1])
-folder, limits = Path(told.pop("folder")), Limits(**told.pop("limits"))
-sys.exit(_serve(Settings(**{**told, "folder": folder, "limits": limits, "urls": tuple(told["urls"])})))
+told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+paths = {name: Path(told[name]) for name in ("folder", "keys") if name in told}
+sys.exit(_serve(Settings(**{**told, **paths, "limits": Limits(**told["limits"])})))
 """
 PATIENCE_S = 120.0
 
@@ -42,7 +43,9 @@ class Gateway:
 
     def start(self) -> Gateway:
         """Start it; it answers when this returns."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "gateway.log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         for _ in range(600):
             assert self._process.poll() is None, "the gateway ended"
             with contextlib.suppress(httpx.TransportError):
@@ -68,7 +71,7 @@ class Gateway:
         workers = self.workers()
         self.process.kill()
         self.process.wait()
-        eventually(lambda: not any(map(_lives, workers)))
+        eventually(lambda: not any(map(alive, workers)))
 
     def stop(self) -> int:
         """Ask it to end, and wait for it."""
@@ -125,6 +128,18 @@ class Gateway:
         """The answer with the result of a job."""
         return self.http.get(f"/v1/jobs/{job_id}/result")
 
+    def is_at_rest(self) -> bool:
+        """Whether nothing is under way, waits or is left in a file of requests that were waited for."""
+        told = self.http.get("/metrics").text
+        works = [f"{what}_{how}" for what in ("pictures", "headers") for how in ("busy", "waiting")]
+        counts = [f"{what}_in_flight" for what in ("uploads", "pictures", "results", "pixels")]
+        at_rest = all(f"edsr_gateway_{name} 0.0" in told.splitlines() for name in (*works, *counts))
+        return at_rest and not self.under_way()
+
+    def under_way(self) -> list[Path]:
+        """Files of uploads and results that are there."""
+        return [path for path in (self.folder / "scratch").glob("*/*") if path.name != "lock"]
+
     def files(self) -> list[str]:
         """All files and folders of jobs."""
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.glob("jobs*/**/*"))
@@ -138,8 +153,10 @@ def eventually(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _lives(process: int) -> bool:
+def alive(process: int) -> bool:
+    """Whether a process is there and has not ended; one that has, but for a thread, has not."""
     try:
-        return Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+        state = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0]
+        return state != "Z" or len(list(Path(f"/proc/{process}/task").iterdir())) > 1
     except OSError:
         return False

@@ -13,6 +13,7 @@ from edsr_gateway.jobs.job import FINISHED, GONE, LIVE, Job
 from edsr_gateway.jobs.redis_store import RedisStore
 from edsr_gateway.jobs.sqlite_store import SqliteStore
 from edsr_gateway.jobs.store import LEASE_S, Bounds, Change, FullError, Store, StoreAwayError, When
+from edsr_gateway.settings import Settings
 from edsr_serving.server import free_ports
 from redis import Redis
 from redis_servers import RedisServer
@@ -81,6 +82,18 @@ async def test_jobs_are_begun_in_their_order_and_held(store: Store) -> None:
     assert all(LEASE_S - 10 < one.due - time.time() <= LEASE_S + 1 for one in begun if one)
     assert await store.claim("three") is not None
     assert await store.claim("four") is None
+
+
+async def test_clients_take_turns_and_what_is_begun_goes_on_first(store: Store) -> None:
+    for number, client in enumerate(["anna", "anna", "anna", "bert", "carl", "bert"]):
+        await store.add(job(number, client), WIDE)
+    begun = [await store.claim("one") for _ in range(4)]
+    assert [one.id for one in begun if one] == [job(number).id for number in (0, 3, 4, 1)]
+    put_back = When(["running"])
+    await store.change(job(0).id, put_back, Change("queued", 0))
+    await store.change(job(3).id, put_back, Change("queued", 0, {"done": 1}))
+    begun = [await store.claim("one") for _ in range(5)]
+    assert [one.id if one else None for one in begun] == [job(number).id for number in (3, 2, 5, 0)] + [None]
 
 
 async def test_of_many_that_claim_at_once_each_gets_another_job(stores: list[Store]) -> None:
@@ -194,8 +207,10 @@ async def test_what_was_written_is_there_after_the_gateway(opening: Opening) -> 
 async def test_a_redis_that_goes_away_is_said_and_comes_back(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, *free_ports(1))
     store = RedisStore(server.url)
-    with pytest.raises(StoreAwayError, match="127.0.0.1") as caught:
+    with pytest.raises(StoreAwayError) as caught:
         await store.get("0" * 32)
+    assert "127.0.0.1" in caught.value.why
+    assert "127.0.0.1" not in caught.value.detail
     assert (caught.value.status, caught.value.headers["Retry-After"].isdigit()) == (503, True)
     server.start()
     try:
@@ -216,5 +231,6 @@ async def test_a_password_in_the_address_is_never_said() -> None:
     store = RedisStore("redis://user:geheim@127.0.0.1:9/0")
     with pytest.raises(StoreAwayError) as caught:
         await store.size()
-    assert "geheim" not in caught.value.detail
+    assert "geheim" not in caught.value.detail + caught.value.why
+    assert "geheim" not in repr(Settings(redis="redis://user:geheim@127.0.0.1:9/0"))
     await store.close()

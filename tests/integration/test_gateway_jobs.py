@@ -19,6 +19,7 @@ import pytest
 from edsr_client import Finishing, Upscaler
 from edsr_gateway.jobs.files import ORPHAN_S
 from edsr_gateway.jobs.stores import FILE
+from edsr_gateway.routes.jobs import MOST_LISTENERS_EACH
 from edsr_serving import RunningServer, ServerOptions, free_ports, start
 from gateway_processes import Gateway, eventually
 from PIL import Image
@@ -217,13 +218,21 @@ def test_a_job_that_there_is_not_is_not_found(gateway: Gateway, job_id: str) -> 
         assert gateway.http.request(method, f"/v1/jobs/{job_id}{path}").status_code == 404
 
 
-def test_listeners_that_go_away_cost_nothing(gateway: Gateway, gate: Gate) -> None:
+def test_listeners_that_go_away_cost_nothing_and_too_many_are_refused(gateway: Gateway, gate: Gate) -> None:
     gate.left = 0
     job_id = gateway.post(picture())
-    for _ in range(5):
-        with gateway.http.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
-            next(answer.iter_lines())
+    address = f"/v1/jobs/{job_id}/events"
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(gateway.http.stream("GET", address)) for _ in range(MOST_LISTENERS_EACH)]
+        assert {stream.status_code for stream in streams} == {200}
+        assert gateway.http.get(address).status_code == 429
     gate.left = math.inf
+
+    def is_heard() -> bool:
+        with gateway.http.stream("GET", address) as answer:
+            return answer.status_code == 200
+
+    eventually(is_heard)
     gateway.until(job_id, "done")
     gateway.http.delete(f"/v1/jobs/{job_id}")
 

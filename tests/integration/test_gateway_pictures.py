@@ -231,7 +231,7 @@ def test_a_large_picture_goes_through_files_and_leaves_none(gateway: Gateway, cl
     client.upscale_file(tmp_path / "in.png", tmp_path / "out.png")
     answer = send(gateway, content)
     assert answer.content == (tmp_path / "out.png").read_bytes()
-    assert left(gateway) == []
+    assert gateway.under_way() == []
 
 
 def test_a_model_that_is_not_there_is_a_404_that_names_those_there_are(gateway: Gateway) -> None:
@@ -246,8 +246,3 @@ def test_enhance_says_errors_as_the_replaced_service_did(gateway: Gateway) -> No
         assert (answer.status_code, answer.headers["content-type"]) == (400, "application/json")
         assert list(answer.json()) == ["error"]
     assert json.loads(gateway.http.post("/enhance").content)["error"]
-
-
-def left(gateway: Gateway) -> list[str]:
-    """Files of uploads and results that are still there."""
-    return [path.name for path in (gateway.folder / "scratch").glob("*/*") if path.name != "lock"]

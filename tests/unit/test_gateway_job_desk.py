@@ -39,6 +39,12 @@ async def status_of(asked: Any) -> int:
     return caught.value.status
 
 
+async def enter(desk: JobDesk, client: str, announced: int | None = None) -> int:
+    """Ask for room for an upload of at most 1000 bytes, and give it back."""
+    async with desk.room(client, announced, 1000) as most:
+        return most
+
+
 async def test_with_keys_a_job_is_its_owners_alone(tmp_path: Path) -> None:
     async with desk_of(tmp_path, keys=tmp_path / "keys") as desk:
         own, other = await desk.accept(WORK, "key:anna", "a.png"), await desk.accept(WORK, "key:bert", "b.png")
@@ -74,19 +80,35 @@ async def test_a_full_desk_refuses_before_the_upload_and_after(
 ) -> None:
     async with desk_of(tmp_path, limits=limits) as desk:
         job = await desk.accept(WORK, "ip:192.0.2.1", "")
-        assert await status_of(desk.check_room(client)) == status
+        assert await status_of(enter(desk, client)) == status
         assert await status_of(desk.accept(WORK, client, "")) == status
         assert [path.name for path in desk.files.parent.iterdir()] == [job.id]
         await desk.cancel(job.id, client)
-        await desk.check_room(client)
+        await enter(desk, client)
         await desk.accept(WORK, client, "")
+
+
+async def test_uploads_that_come_in_at_once_take_no_more_than_there_is(tmp_path: Path) -> None:
+    async with desk_of(tmp_path, limits=Limits(job_bytes=1500, jobs=3, jobs_per_client=2)) as desk:
+        async with desk.room("ip:192.0.2.1", 900, 1000) as most:
+            assert most == 1000
+            assert await status_of(enter(desk, "ip:192.0.2.1", 601)) == 507
+            assert await enter(desk, "ip:192.0.2.1", 600) == 600
+            assert await enter(desk, "ip:192.0.2.1") == 600
+            async with desk.room("ip:192.0.2.1", None, 1000):
+                assert await status_of(enter(desk, "ip:192.0.2.2")) == 507
+        async with desk.room("ip:192.0.2.1", 1, 9), desk.room("ip:192.0.2.1", 1, 9):
+            assert await status_of(enter(desk, "ip:192.0.2.1", 1)) == 429
+            async with desk.room("ip:192.0.2.2", 1, 9):
+                assert await status_of(enter(desk, "ip:192.0.2.3", 1)) == 429
+        assert await enter(desk, "ip:192.0.2.1", 1500) == 1000
 
 
 async def test_a_disk_that_cannot_be_written_is_said_and_nothing_is_queued(tmp_path: Path) -> None:
     async with desk_of(tmp_path) as desk:
         desk.files.parent.rmdir()
         assert await status_of(desk.accept(WORK, "ip:192.0.2.1", "")) == 507
-        await desk.check_room("ip:192.0.2.1")
+        await enter(desk, "ip:192.0.2.1")
         assert [path.name for path in (tmp_path / "scratch").glob("*/*")] == ["lock"]
 
 

@@ -9,6 +9,8 @@ import errno
 import logging
 import secrets
 import time
+from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +56,9 @@ class JobDesk:
         self.runner = Runner(store, self.files, pool, settings.job_workers, limits, scratch.folder.name)
         self.ending = asyncio.Event()
         """Set when the gateway has been told to stop."""
-        self.listeners = 0
-        """Streams of events that are open."""
+        self._coming: dict[object, tuple[str, int]] = {}
+        self.listeners: Counter[str] = Counter()
+        """Streams of events that are open, by client."""
         self._sweeping: asyncio.Task[None] | None = None
 
     async def pause(self, seconds: float) -> None:
@@ -85,19 +88,37 @@ class JobDesk:
         await self.runner.close()
         await self._store.close()
 
-    async def check_room(self, client: str) -> None:
-        """Refuse a job before its upload when there is no room for any.
+    @contextlib.asynccontextmanager
+    async def room(self, client: str, announced: int | None, most: int) -> AsyncIterator[int]:
+        """Keep room for an upload while it comes in: uploads together never take more than there is for all jobs.
+
+        Args:
+            client: whose job it will be.
+            announced: bytes that the upload says it has; None if it does not say.
+            most: bytes that one upload may have.
+
+        Returns:
+            Bytes that this one may have.
 
         Raises:
             Problem: 429, too many jobs; 503, the store is away; 507, no room on the disk.
         """
         jobs = await self._store.jobs()
-        if len(jobs) >= self._bounds.jobs:
+        if len(jobs) + len(self._coming) >= self._bounds.jobs:
             raise self._full("jobs")
-        if sum(job.client == client for job in jobs) >= self._bounds.jobs_per_client:
+        own = sum(job.client == client for job in jobs) + sum(one == client for one, _ in self._coming.values())
+        if own >= self._bounds.jobs_per_client:
             raise self._full("jobs_per_client")
-        if sum(job.bytes for job in jobs) >= self._bounds.job_bytes:
+        left = self._bounds.job_bytes - sum(job.bytes for job in jobs) - sum(kept for _, kept in self._coming.values())
+        asked = most if announced is None else min(announced, most)  # what announces more than `most` is refused by it
+        if left <= 0 or (announced is not None and asked > left):
             raise self._full("job_bytes")
+        kept, key = min(asked, left), object()
+        self._coming[key] = (client, kept)
+        try:
+            yield min(most, left)
+        finally:
+            del self._coming[key]
 
     async def accept(self, work: Work, client: str, name: str) -> Job:
         """Queue a job. A source that is a file is moved away.

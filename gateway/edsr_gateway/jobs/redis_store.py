@@ -1,8 +1,9 @@
 """Jobs in Redis or Valkey: for several gateways.
 
 Every change is a script, which the server runs as a whole. A job is a hash; the names of its fields are those of `Job`.
-For each status there is a sorted set of ids by the time when they are due, for each client a set of live ids, and one
-number of bytes. Who has fallen silent is told by the server's clock, so that those of the gateways need not agree.
+For each status there is a sorted set of ids by the time when they are due, for each client a set of live ids and the
+time of its last turn, and one number of bytes. Who has fallen silent is told by the server's clock, so that those of
+the gateways need not agree.
 """
 
 from __future__ import annotations
@@ -57,18 +58,25 @@ return ''
 
 # holder, seconds of the lease.
 CLAIM = f"""{_BEGIN}
-while true do
-  local id = redis.call('ZRANGEBYSCORE', p..'queued', '-inf', at(now), 'LIMIT', 0, 1)[1]
-  if not id then return {{}} end
-  local key, due = p..'job:'..id, at(now + tonumber(ARGV[2]))
-  redis.call('ZREM', p..'queued', id)
-  if redis.call('EXISTS', key) == 1 then
-    redis.call('HSET', key, 'status', 'running', 'holder', ARGV[1], 'due', due, 'note', '""')
-    redis.call('HINCRBY', key, 'attempts', 1)
-    redis.call('ZADD', p..'running', due, id)
-    return redis.call('HGETALL', key)
+local id, client, turn
+for _, one in ipairs(redis.call('ZRANGEBYSCORE', p..'queued', '-inf', at(now))) do
+  local found = redis.call('HMGET', p..'job:'..one, 'client', 'done')
+  if not found[1] then
+    redis.call('ZREM', p..'queued', one)
+  else
+    local last = tonumber(redis.call('HGET', p..'turns', found[1]) or '0')
+    if found[2] ~= '0' then last = -1 end
+    if not id or last < turn then id, client, turn = one, found[1], last end
   end
 end
+if not id then return {{}} end
+local key, due = p..'job:'..id, at(now + tonumber(ARGV[2]))
+redis.call('HSET', key, 'status', 'running', 'holder', ARGV[1], 'due', due, 'note', '""')
+redis.call('HINCRBY', key, 'attempts', 1)
+redis.call('ZREM', p..'queued', id)
+redis.call('ZADD', p..'running', due, id)
+redis.call('HSET', p..'turns', client, at(now))
+return redis.call('HGETALL', key)
 """
 
 # id, states with commas around them, holder or '*', '1' if it must be due, new state or '', seconds or '',
@@ -88,7 +96,10 @@ redis.call('ZREM', p..old[1], id)
 redis.call('ZADD', p..status, due, id)
 redis.call('INCRBY', p..'bytes', redis.call('HGET', key, 'bytes') - old[4])
 for _, gone in ipairs({_GONE}) do
-  if status == gone then redis.call('SREM', p..'of:'..old[5], id) end
+  if status == gone then
+    redis.call('SREM', p..'of:'..old[5], id)
+    if redis.call('SCARD', p..'of:'..old[5]) == 0 then redis.call('HDEL', p..'turns', old[5]) end
+  end
 end
 return redis.call('HGETALL', key)
 """
@@ -204,8 +215,7 @@ class RedisStore:
         try:
             return await asked
         except (RedisError, OSError) as error:
-            log.debug("Redis at %s: %s", self._where, error)
-            raise StoreAwayError(f"Redis at {self._where} does not do its work ({type(error).__name__})") from None
+            raise StoreAwayError(f"Redis at {self._where} does not do its work: {type(error).__name__}") from None
 
 
 def _written(values: Any) -> list[Any]:

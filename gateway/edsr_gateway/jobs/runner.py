@@ -149,7 +149,7 @@ class Runner:
                 job = await self._store.claim(self._holder)
             except StoreAwayError as error:
                 if not is_away:
-                    log.warning("jobs wait: %s", error.detail)
+                    log.warning("jobs wait: %s", error.why)
                 is_away = True
             else:
                 if is_away:

@@ -8,7 +8,7 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
@@ -26,12 +26,13 @@ BUSY_S = 10.0
 COLUMNS = tuple(one.name for one in fields(Job))
 JSON = frozenset({"work", "result", "problem"})
 SCHEMA = (
-    "CREATE TABLE jobs (id TEXT PRIMARY KEY, client TEXT NOT NULL, created REAL NOT NULL, work TEXT NOT NULL,"
-    " name TEXT NOT NULL, status TEXT NOT NULL, due REAL NOT NULL, holder TEXT NOT NULL, attempts INTEGER NOT NULL,"
-    " waits INTEGER NOT NULL, bytes INTEGER NOT NULL, done INTEGER NOT NULL, total INTEGER, result TEXT, problem TEXT,"
-    " note TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE INDEX jobs_by_status ON jobs (status, due)",
-    "CREATE INDEX jobs_by_client ON jobs (client, status)",
+    "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, client TEXT NOT NULL, created REAL NOT NULL,"
+    " work TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL, due REAL NOT NULL, holder TEXT NOT NULL,"
+    " attempts INTEGER NOT NULL, waits INTEGER NOT NULL, bytes INTEGER NOT NULL, done INTEGER NOT NULL, total INTEGER,"
+    " result TEXT, problem TEXT, note TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS turns (client TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status, due)",
+    "CREATE INDEX IF NOT EXISTS jobs_by_client ON jobs (client, status)",
     f"PRAGMA application_id = {APPLICATION}",
     f"PRAGMA user_version = {VERSION}",
 )
@@ -71,16 +72,7 @@ class SqliteStore:
         return await self._do(lambda: self._rows(f"SELECT * FROM jobs WHERE {where} ORDER BY due", values))  # noqa: S608
 
     async def claim(self, holder: str) -> Job | None:
-        now = time.time()
-        found = await self._do(
-            lambda: self._rows(
-                "UPDATE jobs SET status = 'running', holder = ?, attempts = attempts + 1, note = '', due = ?"
-                " WHERE id = (SELECT id FROM jobs WHERE status = 'queued' AND due <= ? ORDER BY due LIMIT 1)"
-                " RETURNING *",
-                [holder, now + LEASE_S, now],
-            )
-        )
-        return found[0] if found else None
+        return await self._do(lambda: self._claim(holder))
 
     async def change(self, job_id: str, when: When, change: Change) -> Job | None:
         now = time.time()
@@ -110,12 +102,13 @@ class SqliteStore:
                 [*GONE, time.time(), *GONE, most],
             )
         )
+        unknown = "DELETE FROM turns WHERE client NOT IN (SELECT client FROM jobs)"
+        await self._do(lambda: self._connection.execute(unknown))
 
     def _add(self, job: Job, bounds: Bounds) -> None:
         is_live = f"status IN ({_marks(LIVE)})"
         values = {one: _to_column(one, getattr(job, one)) for one in COLUMNS} | {"status": "queued", "due": time.time()}
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._at_once():
             if self._number(f"SELECT COUNT(*) FROM jobs WHERE {is_live}", [*LIVE]) >= bounds.jobs:  # noqa: S608
                 raise FullError("jobs")
             count = f"SELECT COUNT(*) FROM jobs WHERE {is_live} AND client = ?"  # noqa: S608
@@ -126,6 +119,25 @@ class SqliteStore:
             names = ", ".join(values)
             text = f"INSERT INTO jobs ({names}) VALUES ({_marks(COLUMNS)})"  # noqa: S608
             self._connection.execute(text, list(values.values()))
+
+    def _claim(self, holder: str) -> Job | None:
+        now = time.time()
+        with self._at_once():
+            found = self._rows(
+                "UPDATE jobs SET status = 'running', holder = ?, attempts = attempts + 1, note = '', due = ? WHERE id ="
+                " (SELECT id FROM jobs LEFT JOIN turns USING (client) WHERE status = 'queued' AND due <= ?"
+                " ORDER BY done > 0 DESC, at, due LIMIT 1) RETURNING *",  # who had no turn yet comes first: NULL
+                [holder, now + LEASE_S, now],
+            )
+            for job in found:
+                self._connection.execute("INSERT OR REPLACE INTO turns VALUES (?, ?)", [job.client, now])
+        return found[0] if found else None
+
+    @contextlib.contextmanager
+    def _at_once(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
             self._connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -144,7 +156,7 @@ class SqliteStore:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except (sqlite3.Error, RuntimeError, ValueError) as error:
             log.error("%s: %s", self._path, error)
-            raise StoreAwayError("its file cannot be used; the gateway's log says why") from None
+            raise StoreAwayError(f"{self._path} cannot be used: {error}") from None
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -194,11 +206,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # what was promised is on the disk
     connection.execute("PRAGMA secure_delete = ON")  # a name that was removed is gone from the file too
-    connection.execute("BEGIN IMMEDIATE")  # of two that come at once, one makes the table
+    connection.execute("BEGIN IMMEDIATE")  # of two that come at once, one makes the tables
     try:
-        if not connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-            for statement in SCHEMA:
-                connection.execute(statement)
+        for statement in SCHEMA:
+            connection.execute(statement)
         connection.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):

@@ -24,10 +24,11 @@ LEASE_S = 15.0
 
 
 class StoreAwayError(Problem):
-    """The store cannot be asked now; it may come back."""
+    """The store cannot be asked now; it may come back. `why` is for the gateway's log, not for strangers."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(503, f"The gateway cannot reach its list of jobs now: {why}. Try again in a moment.")
+        super().__init__(503, "The gateway cannot reach its list of jobs now. Try again in a moment.")
+        self.why = why
 
 
 class StoreBrokenError(Exception):
@@ -103,7 +104,11 @@ class Store(Protocol):
         """All in one of these states, the earliest due first."""
 
     async def claim(self, holder: str) -> Job | None:
-        """Begin the queued job that is due first: it is running, and held for LEASE_S."""
+        """Begin the next queued job: it is running, and held for LEASE_S.
+
+        First come those of which something is done already; then one of the client whose last turn is longest ago; of
+        these the one that was due first. So nobody waits for all the jobs of another.
+        """
 
     async def change(self, job_id: str, when: When, change: Change) -> Job | None:
         """Change one job; the changed one, or None if it was not in that state."""

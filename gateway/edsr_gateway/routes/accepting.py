@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..errors import Problem
-from ..limits.headers import check_pixels
+from ..limits.headers import check_pixels, check_result
 from ..limits.identity import client_of
 from ..limits.kinds import is_video
 from ..limits.uploads import Upload, receive
@@ -31,10 +31,16 @@ async def accept_job(request: Request) -> Response:
         Problem: as for a picture that is waited for; 429, there are too many jobs; 507, no room for one more.
     """
     of, client = services(request), client_of(request)
-    await of.jobs.check_room(client)
     limits = of.settings.limits
-    with of.admission.upload(client):
-        upload = await receive(request, limits, of.scratch, most_bytes=max(limits.upload_bytes, limits.video_bytes))
+    length = request.headers.get("content-length", "")
+    announced = int(length[:20]) if length.isdecimal() else None
+    async with of.jobs.room(client, announced, max(limits.upload_bytes, limits.video_bytes)) as most_bytes:
+        with of.admission.upload(client):
+            upload = await receive(request, limits, of.scratch, most_bytes=most_bytes)
+        return await _queued(request, of, client, upload)
+
+
+async def _queued(request: Request, of: Services, client: str, upload: Upload) -> Response:
     try:
         options = Options.of(upload.pairs)
         model = await _checked(of, options.model or of.settings.model)
@@ -74,6 +80,7 @@ async def _picture(of: Services, upload: Upload, options: Options, model: str, a
         raise Problem(400, f"{options.format} is a format of videos, and this is a picture.", option="format")
     header = await of.looks.look(upload.source, shown_name(upload.name))
     check_pixels(header, limits)
+    check_result(header, options.scale or of.models.scale(model), options.max_side, limits)
     usual = default_format(header.format, header.frames)
     # The answer to a job is JSON: Accept speaks of the result only where it names pictures.
     format_ = options.format or (chosen_format(accept, usual) if "image/" in accept else usual)

@@ -22,7 +22,7 @@ from .negotiation import MEDIA_TYPES, VIDEO_TYPES
 from .pictures import disposition
 
 LOOK_EVERY_S, COMMENT_EVERY_S = 0.5, 15.0
-MOST_LISTENERS = 512
+MOST_LISTENERS, MOST_LISTENERS_EACH = 512, 64
 _NOT_KEPT = {"Cache-Control": "no-store"}
 
 
@@ -79,8 +79,8 @@ async def events(request: Request) -> Response:
     """The status whenever it changes, as server-sent events, until the job is finished."""
     desk, client = services(request).jobs, client_of(request)
     job = await desk.find(request.path_params["id"], client)
-    if desk.listeners >= MOST_LISTENERS:
-        raise Problem(429, f"{MOST_LISTENERS} streams of events are open, and no more are. Ask for the status instead.")
+    if desk.listeners[client] >= MOST_LISTENERS_EACH or desk.listeners.total() >= MOST_LISTENERS:
+        raise Problem(429, "Too many streams of events are open. Ask for the status instead.")
     headers = {**_NOT_KEPT, "X-Accel-Buffering": "no"}
     return StreamingResponse(_told(desk, job, client), media_type="text/event-stream", headers=headers)
 
@@ -88,7 +88,7 @@ async def events(request: Request) -> Response:
 async def _told(desk: JobDesk, job: Job, client: str) -> AsyncIterator[str]:
     """The stream; it goes on while the store is away, and ends when the gateway does: listeners come again."""
     last, said = None, time.monotonic()
-    desk.listeners += 1
+    desk.listeners[client] += 1
     try:
         yield "retry: 1000\n\n"
         while not desk.ending.is_set():
@@ -109,4 +109,6 @@ async def _told(desk: JobDesk, job: Job, client: str) -> AsyncIterator[str]:
             except Problem:  # it expired, or was forgotten
                 return
     finally:
-        desk.listeners -= 1
+        desk.listeners[client] -= 1
+        if not desk.listeners[client]:
+            del desk.listeners[client]

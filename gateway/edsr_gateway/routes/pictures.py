@@ -17,21 +17,19 @@ from starlette.types import Receive, Scope, Send
 
 from .. import __version__
 from ..errors import Problem
+from ..limits.headers import check_pixels, check_result
 from ..limits.identity import client_of
 from ..limits.kinds import is_video
-from ..limits.limits import Limits
 from ..limits.uploads import Upload, receive
 from ..models import Models
 from ..services import Services, services
 from ..watching import seen
-from ..workers.work import Done, Header
+from ..workers.work import Done
 from .accepting import accept_job, wants_job
 from .negotiation import MEDIA_TYPES, chosen_format, default_format
 from .options import Options, shown_name
 
 SEND_BYTES = 256 * 1024
-LARGEST_SCALE = 4
-"""A result may have so many times the side of the largest picture."""
 _T = TypeVar("_T")
 
 
@@ -69,7 +67,8 @@ async def _upscaled(request: Request, of: Services, fields: tuple[str, ...], def
                 raise Problem(415, "This is a video. Send it as a job: POST /v1/jobs.")
             model = await of.models.checked(options.model or of.settings.model)
             header = await of.looks.look(upload.source, shown_name(upload.name))
-            check_size(header, options, of.models.scale(model), limits)
+            check_pixels(header, limits)
+            check_result(header, options.scale or of.models.scale(model), options.max_side, limits)
             if options.format is not None and options.format not in MEDIA_TYPES:
                 raise Problem(400, f"{options.format} is a format of videos, and this is a picture.", option="format")
             format_ = options.format or chosen_format(
@@ -88,40 +87,6 @@ async def _upscaled(request: Request, of: Services, fields: tuple[str, ...], def
         finally:
             upload.discard()
         return _Result(done, target, result_answer(done, upload, tag), held.pop_all())
-
-
-def check_size(header: Header, options: Options, model_scale: int, limits: Limits) -> None:
-    """Whether a picture and its result keep the limits.
-
-    Raises:
-        Problem: 413, one of them has too many pixels.
-    """
-    if header.frames > limits.frames:
-        raise Problem(
-            413,
-            f"The picture has {header.frames:,} frames; {limits.frames:,} are allowed.",
-            limit_frames=limits.frames,
-        )
-    if header.pixels > limits.pixels:
-        raise Problem(
-            413,
-            f"The picture has {header.width}x{header.height} pixels"
-            + (f" in {header.frames} frames" if header.frames > 1 else "")
-            + f", {header.pixels:,} in all; {limits.pixels:,} are allowed. Send it smaller, or in parts.",
-            limit_pixels=limits.pixels,
-            pixels=header.pixels,
-        )
-    scale = options.scale or model_scale
-    if options.max_side is not None:
-        scale = min(scale, options.max_side / max(header.width, header.height))
-    most = limits.pixels * LARGEST_SCALE**2
-    if header.pixels * scale**2 > most:
-        raise Problem(
-            413,
-            f"The result would have {round(header.pixels * scale**2):,} pixels; {most:,} are allowed. "
-            "Ask for a smaller scale or max_side.",
-            limit_pixels=most,
-        )
 
 
 def result_answer(done: Done, upload: Upload, tag: str) -> dict[str, str]:

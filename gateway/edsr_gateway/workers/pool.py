@@ -119,16 +119,18 @@ class WorkerPool:
             return done
         finally:
             self.busy -= 1
-            if process is not None and is_whole and not self._closed:
+            if process is None:
+                self._free.release()
+            elif is_whole and not self._closed:
                 self._idle.append(process)
-            elif process is not None:
+                self._free.release()
+            else:
                 process.kill()
                 self.replaced += 1
                 self._all.discard(process)
                 task = asyncio.ensure_future(self._replace(process))
                 self._fillings.add(task)
                 task.add_done_callback(self._fillings.discard)
-            self._free.release()
 
     async def _taken(self) -> _Process:
         if self._closed:
@@ -150,9 +152,13 @@ class WorkerPool:
             self._idle.append(await self._made())
 
     async def _replace(self, process: _Process) -> None:
-        await self._end(process)
-        with contextlib.suppress(Problem):
-            await self._fill()
+        """Its place is free when another has started: who waits would have to start one as well."""
+        try:
+            await self._end(process)
+            with contextlib.suppress(Problem):
+                await self._fill()
+        finally:
+            self._free.release()
 
     async def _end(self, process: _Process) -> None:
         self._all.discard(process)

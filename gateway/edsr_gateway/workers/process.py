@@ -38,6 +38,8 @@ from .work import Done, Header, Work
 # What every work may take beyond the idle process, and more for each LR pixel of all frames: decoding takes up to 64
 # bytes, the nine HR pixels up to 8 bytes each, twice while they are encoded, and some for tiles under way.
 BASE_BYTES, BYTES_PER_PIXEL = 768_000_000, 256
+# Of a result that is larger than the network's x3: what Lanczos and the encoder take for each further pixel.
+USUAL_SCALE, BYTES_PER_FURTHER_PIXEL = 3, 16
 # CPU time: slow encoders on slow machines take microseconds for an HR pixel.
 BASE_CPU_S, CPU_S_PER_MEGAPIXEL = 60, 60
 # Reading a header decodes nothing.
@@ -121,7 +123,7 @@ class _Worker:
             )
         _limit(
             self._idle_bytes + in_memory,
-            BASE_BYTES + BYTES_PER_PIXEL * pixels,
+            BASE_BYTES + BYTES_PER_PIXEL * pixels + _further_bytes(work.scale, pixels),
             BASE_CPU_S + CPU_S_PER_MEGAPIXEL * pixels // 1_000_000,
         )
         finishing = Finishing(
@@ -269,6 +271,11 @@ class _Worker:
     def _send(self, message: dict[str, Any], content: bytes = b"") -> None:
         for part in wire.packed(message, content):
             self._socket.sendall(part)
+
+
+def _further_bytes(scale: float | None, pixels: int) -> int:
+    further = pixels * max(0.0, (scale or USUAL_SCALE) ** 2 - USUAL_SCALE**2)
+    return int(further) * BYTES_PER_FURTHER_PIXEL
 
 
 def _work_of(message: dict[str, Any], content: bytes) -> Work:
