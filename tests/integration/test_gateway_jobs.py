@@ -19,6 +19,7 @@ import pytest
 from edsr_client import Finishing, Upscaler
 from edsr_gateway.jobs.files import ORPHAN_S
 from edsr_gateway.jobs.stores import FILE
+from edsr_gateway.limits.keys import create
 from edsr_gateway.routes.jobs import MOST_LISTENERS_EACH
 from edsr_serving import RunningServer, ServerOptions, free_ports, start
 from gateway_processes import Gateway, eventually
@@ -255,6 +256,24 @@ def test_a_worker_that_dies_of_a_job_ends_it(gateway: Gateway, gate: Gate) -> No
 
 def test_jobs_are_listed_only_where_somebody_owns_them(gateway: Gateway) -> None:
     assert gateway.http.get("/v1/jobs").status_code == 403
+
+
+def test_with_keys_nobody_sees_the_jobs_of_another(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    tokens = {name: create(name, file) for name in ("anna", "bert")}
+    anna, bert = ({"Authorization": f"Bearer {tokens[name]}"} for name in ("anna", "bert"))
+    with Gateway(url, tmp_path, keys=str(file)) as gateway:
+        assert gateway.http.post("/v1/jobs", content=picture()).status_code == 401
+        answer = gateway.http.post("/v1/jobs", content=picture(), headers={**anna, "Content-Type": "image/png"})
+        address = answer.headers["location"]
+        for method, path in (("GET", ""), ("GET", "/events"), ("GET", "/result"), ("DELETE", "")):
+            assert gateway.http.request(method, f"{address}{path}", headers=bert).status_code == 404
+            assert gateway.http.request(method, f"{address}{path}").status_code == 401
+        assert gateway.http.get("/v1/jobs", headers=bert).json() == {"jobs": []}
+        assert [job["id"] for job in gateway.http.get("/v1/jobs", headers=anna).json()["jobs"]] == [address[9:]]
+        eventually(lambda: gateway.http.get(address, headers=anna).json()["status"] == "done")
+        assert gateway.http.get(f"{address}/result", headers=anna).status_code == 200
+        assert gateway.http.delete(address, headers=anna).status_code == 204
 
 
 def test_jobs_are_bounded_in_number(url: str, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
@@ -56,7 +56,12 @@ class Job:
     total: int | None = None
     result: Mapping[str, Any] | None = None
     problem: Mapping[str, Any] | None = None
-    note: str = field(default="")
+    note: str = ""
+
+    @property
+    def tag(self) -> str:
+        """What the log calls it: not the whole id, which opens it where there are no keys."""
+        return self.id[:8]
 
     def view(self) -> dict[str, Any]:
         """What the client is told."""

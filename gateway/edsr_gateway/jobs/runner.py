@@ -174,7 +174,7 @@ class Runner:
         if job.attempts < MOST_ATTEMPTS:
             found = await self._store.change(job.id, when, Change("queued", 0, {"holder": ""}))
             if found is not None:
-                log.warning("job %s goes on: its gateway has stopped", job.id)
+                log.warning("job %s goes on: its gateway has stopped", job.tag)
         else:
             await self._finish_without(job, when, "lost", LOST)
 
@@ -184,7 +184,7 @@ class Runner:
         try:
             await self._attempt(running)
         except Exception:
-            log.exception("a mistake of the gateway's at job %s", job.id)
+            log.exception("a mistake of the gateway's at job %s", job.tag)
             with contextlib.suppress(Exception):
                 mistake = Problem(500, "The gateway made a mistake; its log says which. The picture is not at fault.")
                 await self._finish_without(job, self._ours, "failed", mistake)
@@ -201,7 +201,7 @@ class Runner:
         """Work on a job until it is done, fails, is taken from us, or the gateway ends."""
         job = running.job
         if not await asyncio.to_thread(self._files.source(job.id).is_file):
-            log.error("job %s: %s is not there", job.id, self._files.folder(job.id))
+            log.error("job %s: its files are not in %s", job.tag, self._files.parent)
             await self._finish_without(job, self._ours, "lost", NO_FILES)
             return
         tasks: list[asyncio.Task[Any]] = [
@@ -274,6 +274,7 @@ class Runner:
         fields["total"] = running.total
         change = Change("done", self._limits.job_expiry_s, fields)
         if await self._store.change(job.id, self._ours, change) is not None:
+            log.info("job %s of %s is done: %s s", job.tag, job.client, result["seconds"])
             await asyncio.to_thread(self._files.settle, job.id, self._files.result(job.id, job.work))
         else:
             running.taken.set()
@@ -286,7 +287,7 @@ class Runner:
         waits = 0 if running.done > job.done else job.waits  # it came further since
         if passes and waits < MOST_WAITS:
             wait_s = min(LONGEST_WAIT_S, 2.0**waits)
-            log.warning("job %s waits: %s", job.id, error)
+            log.warning("job %s waits: %s", job.tag, error)
             await self._put_back(job, wait_s, waits + 1, f"It is tried again: {problem.detail}")
         else:
             await self._finish_without(job, self._ours, "failed", problem)
@@ -294,6 +295,7 @@ class Runner:
     async def _finish_without(self, job: Job, when: When, status: Any, problem: Problem) -> None:
         fields = {"problem": problem.body(), "bytes": 0, "holder": "", "note": ""}
         if await self._store.change(job.id, when, Change(status, self._limits.job_expiry_s, fields)) is not None:
+            log.info("job %s of %s %s: %d %s", job.tag, job.client, status, problem.status, problem.title)
             await asyncio.to_thread(self._files.remove, job.id)
 
     async def _put_back(self, job: Job, due_in: float, waits: int, note: str) -> None:
