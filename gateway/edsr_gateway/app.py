@@ -26,7 +26,7 @@ from .limits.keys import Keys
 from .limits.scratch import Scratch
 from .metrics import Metrics
 from .models import Models
-from .routes import docs, health, info, jobs, pictures
+from .routes import docs, health, info, jobs, page, pictures
 from .routes import triton as triton_routes
 from .services import Services
 from .settings import Settings
@@ -83,6 +83,7 @@ def create_app(settings: Settings) -> Starlette:
     keys = Keys(settings.keys) if settings.keys is not None else None
     app = Starlette(
         routes=[
+            *page.routes(),
             *health.routes(),
             *docs.routes(),
             *info.routes(),
