@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
+import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +22,7 @@ from gateway_processes import Gateway, eventually
 from page_screen import DESKTOP, PHONE, Screen, chromium
 from PIL import Image
 from playwright.sync_api import Browser, expect
+from proxies import Gate, TcpProxy
 from video_files import make_video
 
 Open = Callable[..., Screen]
@@ -36,9 +40,26 @@ def triton(embedded_server: RunningServer) -> str:
 
 
 @pytest.fixture(scope="module")
-def gateway(triton: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gate(embedded_server: RunningServer) -> Iterator[Gate]:
+    """In front of Triton: what it holds (`held`) is work that takes as long as a test wants."""
+    with Gate(embedded_server.options.http_url, math.inf) as between:
+        yield between
+
+
+@contextlib.contextmanager
+def held(gate: Gate) -> Iterator[None]:
+    """No picture is finished meanwhile."""
+    gate.left = 0
+    try:
+        yield
+    finally:
+        gate.left = math.inf
+
+
+@pytest.fixture(scope="module")
+def gateway(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """One for all tests that leave it as it was."""
-    with Gateway(triton, tmp_path_factory.mktemp("gateway"), workers=1) as running:
+    with Gateway(f"http://{gate.url}", tmp_path_factory.mktemp("gateway")) as running:
         yield running
 
 
@@ -47,9 +68,10 @@ def open_page(browser: Browser, gateway: Gateway) -> Iterator[Open]:
     """Open a page: open_page(gateway, width and height, ...) -> Screen. At the end no script may have complained."""
     screens: list[Screen] = []
 
-    def open_(at: Gateway | None = None, viewport: dict[str, int] | None = None, **how: Any) -> Screen:
+    def open_(at: Gateway | str | None = None, viewport: dict[str, int] | None = None, **how: Any) -> Screen:
         how = {"locale": "en-US", "viewport": viewport or DESKTOP, **how}
-        screen = Screen(browser.new_context(**how).new_page(), str((at or gateway).http.base_url))
+        url = at if isinstance(at, str) else str((at or gateway).http.base_url)
+        screen = Screen(browser.new_context(**how).new_page(), url)
         screens.append(screen)
         return screen.open()
 
@@ -254,7 +276,9 @@ def test_a_file_above_the_limit_is_refused_before_it_is_sent(open_page: Open, ga
     with large.open("wb") as file:
         file.truncate(most + 50_000_000)
     assert screen.add(large).in_trouble() == "This file is too large"
-    assert "It has 318 MB; this server takes 268 MB at most" in screen.at("#trouble-advice").inner_text().replace("\xa0", " ")
+    assert "It has 318 MB; this server takes 268 MB at most" in screen.at("#trouble-advice").inner_text().replace(
+        "\xa0", " "
+    )
     assert "POST" not in sent
 
 
@@ -266,44 +290,42 @@ def test_too_many_pixels_are_refused_with_the_limit(open_page: Open, tmp_path: P
     assert "It has 81 megapixels; this server takes 50 at most." in screen.at("#trouble-advice").inner_text()
 
 
-def test_triton_stops_in_mid_work_and_the_picture_is_tried_again(
+def test_triton_stops_in_mid_work_and_the_picture_waits_for_it(
     open_page: Open, root: Path, tmp_path: Path, small: Path
 ) -> None:
     options = ServerOptions(
         repository=root / "model_repository", run_dir=tmp_path / "triton", models=("edsr_baseline_x3",)
     ).with_ports(*free_ports(3))
-    url = f"http://127.0.0.1:{options.http_port}"
-    with Gateway(url, tmp_path / "gateway", limits={"picture_s": 60, "job_s": 60}) as gateway:
+    with Gate(options.http_url, math.inf) as gate, Gateway(f"http://{gate.url}", tmp_path / "gateway") as gateway:
         with start(options) as server:
             screen = open_page(gateway)
-            with gateway.held():
-                screen.add(small).wait("#working")
-                eventually(lambda: len(screen.jobs()) == 1)
+            with held(gate):
+                screen.add(small).wait("#phase:text('Upscaling')")
                 server.end()
-            assert screen.in_trouble() == "The upscaling server does not answer"
+            screen.wait("#phase:text('The upscaling server does not answer. The picture waits until it does')")
         with start(options):
-            screen.page.click("#retry")
             screen.compared()
 
 
-def test_cancelling_leaves_nothing_on_the_server(open_page: Open, gateway: Gateway, small: Path) -> None:
+def test_cancelling_leaves_nothing_on_the_server(open_page: Open, gateway: Gateway, gate: Gate, small: Path) -> None:
     screen = open_page()
-    with gateway.held():
+    with held(gate):
         screen.add(small).wait("#working")
         eventually(lambda: len(screen.jobs()) == 1)
         (job,) = screen.jobs()
         screen.page.click("#cancel")
         screen.wait("#trouble")
     assert screen.at("#trouble-title").inner_text() == "Cancelled"
-    eventually(lambda: gateway.http.get(f"/v1/jobs/{job['job']}").status_code in (404, 410))
+    eventually(lambda: gateway.result(job["job"]).status_code == 410)
+    assert not [file for file in gateway.files() if job["job"] in file]
     assert screen.jobs() == []
     screen.page.click("#retry")
     screen.compared()
 
 
-def test_a_reload_in_mid_job_goes_on_and_still_compares(open_page: Open, gateway: Gateway, small: Path) -> None:
+def test_a_reload_in_mid_job_goes_on_and_still_compares(open_page: Open, gate: Gate, small: Path) -> None:
     screen = open_page()
-    with gateway.held():
+    with held(gate):
         screen.add(small).wait("#working")
         eventually(lambda: len(screen.jobs()) == 1)
         screen.page.reload()
@@ -316,24 +338,44 @@ def test_a_reload_in_mid_job_goes_on_and_still_compares(open_page: Open, gateway
     screen.wait("#empty")
 
 
-def test_a_lost_connection_comes_back(open_page: Open, gateway: Gateway, small: Path) -> None:
-    screen = open_page()
-    with gateway.held():
-        screen.add(small).wait("#working")
-        eventually(lambda: len(screen.jobs()) == 1)
-        screen.page.context.set_offline(True)
-        screen.wait("#phase:text('No connection')")
-    screen.page.context.set_offline(False)
-    screen.compared()
+def test_a_lost_connection_comes_back(open_page: Open, gateway: Gateway, gate: Gate, small: Path) -> None:
+    with TcpProxy(gateway.http.base_url.netloc.decode()) as network:
+        screen = open_page(f"http://{network.url}")
+        with held(gate):
+            screen.add(small).wait("#phase:text('Upscaling')")
+            network.refusing = True
+            network.cut()
+            screen.wait("#phase:text('No connection. Trying again')")
+        network.refusing = False
+        screen.compared()
+
+
+def test_what_cannot_be_sent_is_said_and_tried_again(open_page: Open, gateway: Gateway, small: Path) -> None:
+    with TcpProxy(gateway.http.base_url.netloc.decode()) as network:
+        screen = open_page(f"http://{network.url}")
+        network.refusing = True
+        network.cut()
+        assert screen.add(small).in_trouble() == "The connection was lost"
+        network.refusing = False
+        screen.page.click("#retry")
+        screen.compared()
 
 
 def test_a_full_server_is_waited_for_by_itself(open_page: Open, triton: str, tmp_path: Path, small: Path) -> None:
-    with Gateway(triton, tmp_path / "gateway", limits={"jobs": 1}) as gateway:
+    with Gateway(triton, tmp_path / "gateway", limits={"in_flight": 1}) as gateway:
         screen = open_page(gateway)
-        with gateway.held():
-            other = gateway.post(small.read_bytes())
+        with socket.create_connection(("127.0.0.1", gateway.http.base_url.port or 0)) as slow:
+            slow.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: gateway\r\nContent-Length: 9\r\n\r\nGIF")
             screen.add(small).wait("#phase:text('The server is busy. Trying again in')")
-            assert gateway.http.delete(f"/v1/jobs/{other}").status_code == 204
+        screen.compared()
+
+
+def test_who_waits_for_a_full_server_can_try_at_once(open_page: Open, triton: str, tmp_path: Path, small: Path) -> None:
+    with Gateway(triton, tmp_path / "gateway", limits={"jobs": 1}) as gateway:
+        other = gateway.post(small.read_bytes())
+        screen = open_page(gateway).add(small).wait("#phase:text('The server is busy. Trying again in')")
+        assert gateway.http.delete(f"/v1/jobs/{other}").status_code == 204
+        screen.page.click("#hurry")
         screen.compared()
 
 
@@ -351,25 +393,31 @@ def test_more_pictures_than_the_server_keeps_all_come_back(
 
 
 def test_options_are_sent_and_remembered(open_page: Open, small: Path) -> None:
+    Image.open(small).save(small, dpi=(300, 300))
     screen = open_page()
     page = screen.page
     page.click("#options summary")
-    page.select_option("[name=format]", "webp")
+    for name, value in {"format": "webp", "size": "side", "metadata": "strip", "model": "edsr_baseline_x3"}.items():
+        page.select_option(f"[name={name}]", value)
     page.fill("[name=quality]", "40")
-    page.select_option("[name=size]", "side")
     page.fill("[name=side]", "200")
-    page.select_option("[name=metadata]", "strip")
-    with screen.open().page.expect_request("**/v1/jobs") as asked:
-        screen.add(small).compared()
+    screen.open().add(small).compared()
+    summary = screen.at("#options-summary").inner_text()
+    assert summary == "WebP · quality 40 · 200 px · no metadata · edsr_baseline_x3"
     name, content = screen.downloaded()
     image = Image.open(io.BytesIO(content))
     assert (name, image.format, image.size) == ("small bee_x1.67.webp", "WEBP", (200, 160))
-    for field, value in {"format": "webp", "quality": "40", "max_side": "200", "metadata": "strip"}.items():
-        assert f'name="{field}"\r\n\r\n{value}\r\n'.encode() in (asked.value.post_data_buffer or b"")
     page.click("#options summary")
+    page.select_option("[name=format]", "png")
     page.select_option("[name=size]", "2")
+    assert page.is_disabled("[name=quality]")
     page.click("#again")
     screen.wait("#facts:has-text('240 × 192')")
+    assert "dpi" not in Image.open(io.BytesIO(screen.downloaded()[1])).info
+    page.select_option("[name=metadata]", "keep")
+    page.click("#again")
+    screen.wait("#working", state="hidden").compared()
+    eventually(lambda: "dpi" in Image.open(io.BytesIO(screen.downloaded()[1])).info)
 
 
 def test_what_the_browser_cannot_show_is_upscaled_all_the_same(
@@ -422,13 +470,13 @@ def test_both_languages_say_everything_with_the_same_values(open_page: Open) -> 
         assert values(text) == values(words["zh"][key]), key
 
 
-def states(screen: Screen, gateway: Gateway, small: Path, bad: Path) -> Iterator[str]:
+def states(screen: Screen, gate: Gate, small: Path, bad: Path) -> Iterator[str]:
     """Bring the page into its states one after another; says which."""
     yield "empty"
     screen.page.click("#options summary")
     yield "options"
     screen.page.click("#options summary")
-    with gateway.held():
+    with held(gate):
         screen.add(small).wait("#working")
         eventually(lambda: len(screen.jobs()) == 1)
         yield "working"
@@ -440,12 +488,12 @@ def states(screen: Screen, gateway: Gateway, small: Path, bad: Path) -> Iterator
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_serious_stands_in_the_way_of_anybody(
-    open_page: Open, gateway: Gateway, small: Path, tmp_path: Path, scheme: str
+    open_page: Open, gate: Gate, small: Path, tmp_path: Path, scheme: str
 ) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     screen = open_page(color_scheme=scheme, reduced_motion="reduce")
-    for state in states(screen, gateway, small, bad):
+    for state in states(screen, gate, small, bad):
         found = Axe().run(screen.page).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
         assert not serious, (state, [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious])
@@ -453,12 +501,12 @@ def test_nothing_serious_stands_in_the_way_of_anybody(
 
 @pytest.mark.parametrize(("width", "locale"), [(360, "en-US"), (360, "zh-CN"), (390, "en-US")])
 def test_a_phone_shows_every_state_without_scrolling_sideways(
-    open_page: Open, gateway: Gateway, small: Path, tmp_path: Path, width: int, locale: str
+    open_page: Open, gate: Gate, small: Path, tmp_path: Path, width: int, locale: str
 ) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     screen = open_page(viewport={**PHONE, "width": width}, locale=locale, is_mobile=True, has_touch=True)
-    for state in states(screen, gateway, small, bad):
+    for state in states(screen, gate, small, bad):
         assert screen.page.evaluate("document.documentElement.scrollWidth") == width, state
         outside = screen.page.evaluate(
             """() => [...document.querySelectorAll("main button, main select, main input, main label, main p")]

@@ -10,7 +10,7 @@ const $ = (id) => document.getElementById(id);
 const SHOWN_PIXELS = 150e6;
 const PANELS = ["empty", "working", "trouble", "locked", "done"];
 const FOCUS = { working: "cancel", trouble: "retry", locked: "key", done: "slider", empty: "choose" };
-const STANDING = ["waiting", "queued", "held", "offline"]; // phases whose progress nobody knows
+const STANDING = ["waiting", "queued", "standing", "held", "offline"]; // phases whose progress nobody knows
 
 let onStage = null; // the item that is being worked at
 let shown = null; // { item, blob, url } on the stage
@@ -51,6 +51,7 @@ async function drawWorking(item) {
   const { phase, progress } = item;
   const isStanding = STANDING.includes(phase);
   $("phase").textContent = t(phase === "offline" ? "lost" : phase, { seconds: progress.left });
+  $("hurry").hidden = phase !== "held";
   $("phase-detail").textContent = isStanding ? "" : detailOf(progress);
   if (isStanding || !progress.total) $("progress").removeAttribute("value");
   else $("progress").value = progress.done / progress.total;
