@@ -174,7 +174,11 @@ takeFiles({ add, nothing: () => say("nothingDropped") });
 strip.on({ select, discard });
 $("cancel").addEventListener("click", () => selected.cancel());
 $("hurry").addEventListener("click", () => selected.hurry());
-$("retry").addEventListener("click", () => selected.again());
+$("retry").addEventListener("click", () => {
+  // Where the options were at fault, those chosen since.
+  const isOptions = [400, 422, 501].includes(selected.problem?.status);
+  selected.again(isOptions ? requestFields() : undefined);
+});
 $("again").addEventListener("click", () => selected.again(requestFields()));
 $("discard").addEventListener("click", () => discard(selected));
 $("download").addEventListener("click", () => saveOne(selected.blob, named(selected)));
