@@ -9,6 +9,8 @@ HTTP_PORT ?= 8000
 GRPC_PORT ?= 8001
 METRICS_PORT ?= 8002
 BIND ?= 127.0.0.1
+GATEWAY_BIND ?= 127.0.0.1
+GATEWAY_PORT ?= 8080
 RUN_DIR ?= .run
 PRECISION ?= auto
 FLAVOUR ?= auto
@@ -20,7 +22,7 @@ CONTAINER ?= edsr-triton
 # quotes, so that nothing in it is read by a shell or by make. A new one belongs here; a test tries them all.
 VARIABLES := TRITON_VERSION PYTHON VENV HTTP_PORT GRPC_PORT METRICS_PORT BIND RUN_DIR PRECISION FLAVOUR FUZZ_SECONDS \
 	IMAGE_NAME CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS PUBLISH EXIT_TIMEOUT \
-	DIR OUT
+	DIR OUT GATEWAY_BIND GATEWAY_PORT WORKERS EXPOSE
 # Taken literally: `$(shell ...)` in a value stays text, in whatever is given on the command line.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 $(foreach name,$(VARIABLES),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
@@ -36,7 +38,9 @@ override models = $(call each,MODEL,--model)
 override pytest = PYTEST_ADDOPTS="$$PYTEST_ADDOPTS $$T" $(PY) -m pytest
 override engine-options = --gpu "$$GPU" --precision "$$PRECISION" "$$@"
 override server-options = --run-dir "$$RUN_DIR" --bind "$$BIND" --http-port "$$HTTP_PORT" --grpc-port "$$GRPC_PORT" \
-	--metrics-port "$$METRICS_PORT" --precision "$$PRECISION" $${GPU:+--gpu "$$GPU"} "$$@"
+	--metrics-port "$$METRICS_PORT" --precision "$$PRECISION" $${GPU:+--gpu "$$GPU"} $${EXPOSE:+--expose "$$EXPOSE"} "$$@"
+override web-options = --gateway-bind "$$GATEWAY_BIND" --gateway-port "$$GATEWAY_PORT" $${URL:+--url "$$URL"} \
+	$${WORKERS:+--workers "$$WORKERS"} $(server-options)
 # What the server inside needs on the host's side: pinned buffers and shared memory for answers of 224 MB.
 override docker-gpu := --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864
 
@@ -54,7 +58,7 @@ override need-results = $(if $(and $(A),$(B)),,$(error Name two files of results
 .PHONY: torture perf-baselines roofline perf-gpu int8-layers scaling
 # What others depend on, not for users.
 .PHONY : known-gpu
-.PHONY: serve start stop status image engines-container up down clean clean-engines
+.PHONY: web web-start web-stop serve start stop status image gateway-image engines-container up down clean clean-engines
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -152,6 +156,15 @@ engines: known-gpu onnx ## Build engines and configurations for a card (GPU=a10g
 verify: known-gpu onnx ## Measure engines on their card: parity, memory, latency (GPU=a10g)
 	@$(models) $(PY) -m edsr_conversion verify $(engine-options) --flavour "$$FLAVOUR"
 
+web: $(if $(URL),setup,$(to-serve)) ## Page and HTTP API for pictures, with a Triton behind (GATEWAY_PORT= GATEWAY_BIND= URL=)
+	@$(models) $(PY) -m edsr_serving web $(web-options)
+
+web-start: $(if $(URL),setup,$(to-serve)) ## The same in the background; `make web-stop` stops it
+	@$(models) $(PY) -m edsr_serving web-start $(web-options)
+
+web-stop: setup ## Stop the gateway in the background, and the Triton started with it (RUN_DIR= EXIT_TIMEOUT=)
+	@$(PY) -m edsr_serving web-stop --run-dir "$$RUN_DIR" $${EXIT_TIMEOUT:+--exit-timeout "$$EXIT_TIMEOUT"}
+
 serve: $(to-serve) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GRPC_PORT= BIND= MODEL=)
 	@$(models) $(PY) -m edsr_serving run $(server-options)
 
@@ -167,6 +180,9 @@ status: setup ## Does it answer, by a real request to each model; what else runs
 image: ## Build the server's container image (needs Docker)
 	docker build --target server --build-arg "TRITON_VERSION=$$TRITON_VERSION" -f Dockerfile.triton \
 		-t "$$IMAGE_NAME:$$TRITON_VERSION" .
+
+gateway-image: ## Build the gateway's container image (needs Docker)
+	docker build --target gateway -f Dockerfile.triton -t "$$IMAGE_NAME-gateway" .
 
 engines-container: known-gpu onnx ## Build engines in NVIDIA's TensorRT container on the card (GPU=a10g)
 	@$(models) $(PY) -m edsr_conversion precision --precision "$$PRECISION" "$$@"

@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from .errors import Problem
 
-OLD_PATH = "/enhance"
+OLD_PATH, TRITON_PATH = "/enhance", "/v2"
 
 
 def answer(problem: Problem) -> Response:
@@ -21,6 +21,16 @@ def old_answer(problem: Problem) -> Response:
     return JSONResponse({"error": problem.detail}, status, problem.headers)
 
 
+def triton_answer(problem: Problem) -> Response:
+    """A problem as Triton says it, for clients that know nothing else."""
+    return JSONResponse({"error": problem.detail}, problem.status, problem.headers)
+
+
 def refusal(scope: Scope, problem: Problem) -> Response:
     """The answer of the path that was asked."""
-    return old_answer(problem) if scope["path"] == OLD_PATH else answer(problem)
+    path = scope["path"]
+    if path == OLD_PATH:
+        return old_answer(problem)
+    if path == TRITON_PATH or path.startswith(f"{TRITON_PATH}/"):
+        return triton_answer(problem)
+    return answer(problem)

@@ -26,9 +26,11 @@ from .limits.keys import Keys
 from .limits.scratch import Scratch
 from .metrics import Metrics
 from .models import Models
-from .routes import health, info, jobs, page, pictures
+from .routes import docs, health, info, jobs, page, pictures
+from .routes import triton as triton_routes
 from .services import Services
 from .settings import Settings
+from .triton.upstream import Upstream
 from .watching import Watch
 from .workers.pool import WorkerPool
 
@@ -53,6 +55,7 @@ def create_app(settings: Settings) -> Starlette:
         async with AsyncUpscaler(list(settings.urls), model=settings.model, token=settings.token) as upscaler:
             scratch = await asyncio.to_thread(Scratch, settings.folder / "scratch")
             store = await asyncio.to_thread(store_for, settings)
+            triton = Upstream(settings.urls, settings.token, limits.picture_s)
             desk = JobDesk(settings, store, background, scratch)
             app.state.services = Services(
                 settings,
@@ -64,21 +67,30 @@ def create_app(settings: Settings) -> Starlette:
                 quick,
                 background,
                 desk,
+                triton,
             )
             _add_gauges(app.state.metrics, app.state.services)
             try:
-                await asyncio.gather(looks.start(), quick.start(), background.start())
+                await asyncio.gather(looks.start(), quick.start(), background.start(), triton.start())
                 await desk.start()
                 yield
             finally:
                 await desk.close()
-                await asyncio.gather(looks.close(), quick.close(), background.close())
+                await asyncio.gather(looks.close(), quick.close(), background.close(), triton.close())
                 await asyncio.to_thread(scratch.close)
 
     metrics = Metrics()
     keys = Keys(settings.keys) if settings.keys is not None else None
     app = Starlette(
-        routes=[*page.routes(), *health.routes(), *info.routes(), *pictures.routes(), *jobs.routes()],
+        routes=[
+            *page.routes(),
+            *health.routes(),
+            *docs.routes(),
+            *info.routes(),
+            *pictures.routes(),
+            *jobs.routes(),
+            *triton_routes.routes(),
+        ],
         middleware=[
             Middleware(Watch, metrics=metrics),
             *_cross_origin(settings.origins),

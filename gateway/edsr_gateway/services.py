@@ -12,6 +12,7 @@ from .limits.admission import Admission
 from .limits.scratch import Scratch
 from .models import Models
 from .settings import Settings
+from .triton.upstream import Upstream
 from .workers.pool import WorkerPool
 
 
@@ -34,6 +35,8 @@ class Services:
     """For jobs, which never take a process from those who wait."""
     jobs: JobDesk
     """Long work."""
+    triton: Upstream
+    """For clients that speak Triton's own protocol."""
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -179,8 +179,10 @@ class Run:
         )
         row = {"minutes": round(self.elapsed_s / 60, 2), "step": self.step, "loss": loss, "rate": rate}
         self.log.append({**row, "psnr_y": score, "by_input": found})
-        # What was not yet trained for 8 bits is not shipped, however good.
-        if self.elapsed_s / 60 / self.recipe.minutes >= self.recipe.eight_bits_from and score > self.best:
+        # What was not yet trained for the 8 bits it will be stored or computed in is not shipped, however good.
+        recipe = self.recipe
+        ready_from = recipe.eight_bits_from if recipe.eight_bits_from < 1 else recipe.stored_from
+        if self.elapsed_s / 60 / recipe.minutes >= ready_from and score > self.best:
             self.best = score
             torch.save(self.average.state_dict(), self.out / "best.pt")
         print(json.dumps(self.log[-1]), flush=True)
@@ -283,13 +285,22 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="checkpoint of another run to start from (best.pt)")
     parser.add_argument("--batch", type=int, default=Recipe.batch)
     parser.add_argument("--rate", type=float, default=Recipe.peak_rate, help="highest learning rate")
+    parser.add_argument(
+        "--eight-bits-from",
+        type=float,
+        default=Recipe.eight_bits_from,
+        metavar="SHARE",
+        help="share of the time after which every other step computes in 8 bits; 2 for never; default %(default)s",
+    )
     parser.add_argument("--validate-every", type=float, default=150, metavar="SECONDS")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    recipe = Recipe(args.minutes, args.inputs, batch=args.batch, peak_rate=args.rate)
+    recipe = Recipe(
+        args.minutes, args.inputs, batch=args.batch, peak_rate=args.rate, eight_bits_from=args.eight_bits_from
+    )
     run = Run(recipe, args.out, device)
     if not run.resume() and args.start:
         run.start_from(torch.load(args.start, map_location=device))

@@ -13,7 +13,7 @@ import numpy as np
 from edsr_serving.edge import unforeseen
 from numpy.typing import NDArray
 
-from . import border, fairness, folder, halo_page, int8_layers, memory, scaling
+from . import border, fairness, folder, gateway, halo_page, int8_layers, memory, scaling
 from .analyzer import cli as analyzer
 from .baselines import cli as baselines
 from .errors import known
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int8_layers.add_command(commands)
     scaling.add_command(commands)
     folder.add_command(commands)
+    gateway.add_command(commands)
     memory.add_command(commands)
     baselines.add_command(commands)
     roofline.add_command(commands)

@@ -11,6 +11,13 @@ VARIABLES = {
     **{"--gpu": "GPU", "--model": "MODEL", "--precision": "PRECISION", "--flavour": "FLAVOUR", "--price": "PRICES"},
     **{"--bind": "BIND", "--http-port": "HTTP_PORT", "--grpc-port": "GRPC_PORT", "--metrics-port": "METRICS_PORT"},
     **{"--hardware-compatibility": "OPTIONS", "--profiling": "OPTIONS", "--optimization-level": "OPTIONS"},
+    **{
+        "--gateway-bind": "GATEWAY_BIND",
+        "--gateway-port": "GATEWAY_PORT",
+        "--workers": "WORKERS",
+        "--url": "URL",
+        "--expose": "EXPOSE",
+    },
     "--from": "PB",
     "--exit-timeout": "EXIT_TIMEOUT",
 }

@@ -16,13 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from . import background, repository
+from . import background, repository, web
 from .arguments import Parser
 from .edge import unforeseen
-from .errors import NothingToServeError, RequestsCutOffError, ServingError, StartupError
+from .errors import AlreadyRunningError, NothingToServeError, RequestsCutOffError, ServingError, StartupError
 from .keeper import Keeper
 from .log import readable
-from .options import ServerOptions
+from .options import LOOPBACK, ServerOptions
 from .others import running_servers
 from .server import RunningServer, check_options
 from .variants import AUTO, PRECISIONS, spelled
@@ -35,10 +35,6 @@ examples:
   python -m edsr_serving status --json
   python -m edsr_serving stop
 """
-PUBLIC_WARNING = (
-    "warning: other machines can reach this server. The embedded Triton is release 24.10, older than the security "
-    "fixes of 2025 and 2026, and has neither TLS nor passwords: keep it on loopback, or behind a proxy you trust."
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,6 +81,21 @@ def _parser() -> argparse.ArgumentParser:
             asking.add_argument("--json", action="store_true", help="machine-readable output")
         else:
             asking.add_argument("--exit-timeout", type=float, help="seconds that its requests may take")
+    for name, function, text in (
+        ("web", _web, "serve the gateway and its page, with Triton behind it, in the foreground"),
+        ("web-start", _web_start, "the same in the background"),
+    ):
+        serving = commands.add_parser(name, help=text)
+        _add_options(serving)
+        serving.add_argument("--url", action="append", default=[], help="a Triton elsewhere; then none is started here")
+        serving.add_argument("--gateway-bind", default=LOOPBACK, metavar="ADDRESS", help="default: %(default)s")
+        serving.add_argument("--gateway-port", type=int, default=8080, help="default: %(default)s")
+        serving.add_argument("--workers", type=int, default=0, help="the gateway's processes for pictures")
+        serving.set_defaults(run=function)
+    stopping = commands.add_parser("web-stop", help="stop that gateway, and the Triton started with it")
+    _add_places(stopping)
+    stopping.add_argument("--exit-timeout", type=float, help="seconds that Triton's requests may take")
+    stopping.set_defaults(run=_web_stop)
     return parser
 
 
@@ -99,6 +110,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     _add_places(parser)
     parser.add_argument("--model", action="append", default=[], help="serve only this model; may be repeated")
     parser.add_argument("--bind", default=default.address, metavar="ADDRESS", help="default: %(default)s")
+    parser.add_argument("--expose", choices=("yes",), help="let other machines reach Triton itself; it is not safe")
     parser.add_argument("--http-port", type=int, default=default.http_port, help="default: %(default)s")
     parser.add_argument("--grpc-port", type=int, default=default.grpc_port, help="default: %(default)s")
     parser.add_argument("--metrics-port", type=int, default=default.metrics_port, help="default: %(default)s")
@@ -117,6 +129,28 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="seconds that requests may take when the server is stopped; default: %(default)s",
     )
     parser.add_argument("--ready-timeout", type=float, default=default.ready_timeout_s, help="seconds, %(default)s")
+
+
+def check_exposure(options: ServerOptions, is_admitted: bool) -> None:
+    """Let other machines reach Triton itself only where somebody has said that this is meant; warn then.
+
+    Raises:
+        StartupError: nobody has.
+    """
+    if not options.is_public:
+        return
+    if not is_admitted:
+        raise StartupError(
+            f"Other machines could reach Triton at {options.address}. The embedded release, 24.10, is older than the "
+            "security fixes of 2025 and 2026 and has neither TLS nor passwords. Let others reach the gateway instead: "
+            "`make web GATEWAY_BIND=0.0.0.0`; Triton stays on loopback. If you mean it all the same, on a network that "
+            "you trust: EXPOSE=yes (`--expose yes`)."
+        )
+    print(
+        f"warning: other machines can reach Triton at {options.address}, a release without the security fixes of 2025 "
+        "and 2026, without TLS and without passwords.",
+        file=sys.stderr,
+    )
 
 
 def _options(args: argparse.Namespace) -> ServerOptions:
@@ -139,8 +173,7 @@ def _run(args: argparse.Namespace) -> int:
     options = _options(args)
     # Every run in the foreground has files of its own: two servers in two terminals do not disturb each other.
     options = replace(options, run_dir=options.run_dir / f"foreground-{options.http_port}")
-    if options.is_public:
-        print(PUBLIC_WARNING, file=sys.stderr)
+    check_exposure(options, args.expose == "yes")
     print("starting tritonserver ...", flush=True)
     follower: threading.Thread | None = None
 
@@ -267,10 +300,9 @@ def _summary(options: ServerOptions, models: Sequence[str]) -> str:
 
 def _start(args: argparse.Namespace) -> int:
     options = _options(args)
+    check_exposure(options, args.expose == "yes")
     check_options(options)
     background.make_way(options.run_dir)  # says so at once; under its lock, start() asks again
-    if options.is_public:
-        print(PUBLIC_WARNING, file=sys.stderr)
     command = [sys.executable, "-m", "edsr_serving", "keep", *sys.argv[2:]]
     keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
 
@@ -313,9 +345,11 @@ def _status(args: argparse.Namespace) -> int:
         if state is None:  # else it has outlived its models' folder, or has another
             raise
     trouble = state.trouble if state else background.last_trouble(args.run_dir)
+    gateway = web.read(args.run_dir)
     others = [other for other in running_servers() if state is None or other.pid != state.pid]
     if args.json:
         facts = {"running": state is not None, "ready": ready, "models": models, "trouble": trouble}
+        facts["gateway"] = {"pid": gateway.pid, "url": gateway.url} if gateway else None
         facts["others"] = [{"pid": o.pid, "run_dir": str(o.run_dir), "http_port": o.http_port} for o in others]
         print(json.dumps(facts | (state.as_dict() if state else {}), indent=2))
         return 0 if ready else 3
@@ -327,6 +361,61 @@ def _status(args: argparse.Namespace) -> int:
         print(f"running (pid {state.pid}), http://{state.http_url}, gRPC {state.grpc_url}")
     for name, text in models.items():
         print(f"  {name}: {text}")
+    if gateway is not None:
+        print(f"gateway (pid {gateway.pid}): {gateway.url}")
     for other in others:
         print(f"another server runs (pid {other.pid}), HTTP port {other.http_port}, run folder {other.run_dir}")
     return 0 if ready else 3
+
+
+def _web_options(args: argparse.Namespace) -> web.WebOptions:
+    options = _options(args)
+    check_exposure(options, args.expose == "yes")
+    urls = tuple(word for text in args.url for word in text.split())
+    return web.WebOptions(options, args.gateway_bind, args.gateway_port, urls, args.workers)
+
+
+def _web(args: argparse.Namespace) -> int:
+    return web.run(_web_options(args), [sys.executable, "-m", "edsr_serving", "run", *_serving_words(args)])
+
+
+def _web_start(args: argparse.Namespace) -> int:
+    options = _web_options(args)
+    if (running := web.read(args.run_dir)) is not None:
+        raise AlreadyRunningError(f"The gateway runs already: {running.url}. `make web-stop` stops it.")
+    web.check_port(options)
+    starts_triton = not options.urls and not web.has_triton(options.server)
+    if starts_triton:
+        command = [sys.executable, "-m", "edsr_serving", "start", *_serving_words(args)]
+        if code := subprocess.call(command):
+            return code
+    try:
+        killed = web.remembered(args.run_dir)
+        owns_triton = starts_triton or (killed is not None and killed.has_started_triton)
+        state = replace(web.start(options), has_started_triton=owns_triton)
+        web.remember(args.run_dir, state)
+    except BaseException:
+        if starts_triton:
+            background.stop(args.run_dir, 0)
+        raise
+    print(f"open {state.url}\n`make web-stop` stops it; log: {args.run_dir / web.LOG_FILE}")
+    return 0
+
+
+def _web_stop(args: argparse.Namespace) -> int:
+    state = web.stop(args.run_dir)
+    print(f"stopped the gateway (pid {state.pid})")
+    if state.has_started_triton and background.read(args.run_dir) is not None:
+        return _stop(args)
+    return 0
+
+
+def _serving_words(args: argparse.Namespace) -> list[str]:
+    """The options of `run` and `start` among those of `web`."""
+    words = ["--repository", str(args.repository), "--run-dir", str(args.run_dir), "--bind", args.bind]
+    words += ["--http-port", str(args.http_port), "--grpc-port", str(args.grpc_port)]
+    words += ["--metrics-port", str(args.metrics_port), "--precision", args.precision]
+    words += ["--exit-timeout", str(args.exit_timeout), "--ready-timeout", str(args.ready_timeout)]
+    words += ["--gpu", args.gpu] if args.gpu else []
+    words += [word for model in args.model for word in ("--model", model)]
+    return words + (["--expose", args.expose] if args.expose else [])

@@ -188,7 +188,7 @@ def _launch(
             stdin=subprocess.DEVNULL,
             env=installation.environment(options.run_dir) | ours,
             start_new_session=True,  # Ctrl-C reaches us, and we stop the server in order
-            preexec_fn=None if detached else _end_with_parent(),
+            preexec_fn=None if detached else end_with_parent(),
         )
     stubs = sum(model.processes for model in models)
     queues = {model.name: model.queue_size for model in models if model.queue_size}
@@ -373,7 +373,7 @@ def _lock(run_dir: Path) -> IO[bytes]:
     return lock
 
 
-def _end_with_parent() -> Callable[[], None]:
+def end_with_parent() -> Callable[[], None]:
     """For the child: ask the kernel to kill it when its parent ends. Prepared before the fork.
 
     Not to terminate it: one that is stopped would not hear that, and one with a stopped backend would wait for it.

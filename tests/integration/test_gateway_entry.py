@@ -54,7 +54,6 @@ def bearer(token: str) -> dict[str, str]:
         ("GET", "/nowhere"),
         ("GET", "/v2/health/ready"),
         ("GET", "/page"),
-        ("GET", "//healthz"),
         ("GET", "/healthz/"),
     ],
 )
@@ -63,7 +62,8 @@ def test_without_a_key_nothing_is_told(gateway: Gateway, method: str, path: str)
         answer = gateway.http.request(method, path, content=JPEG if method == "POST" else None, headers=headers)
         assert answer.status_code == 401, headers
         assert answer.headers["www-authenticate"].startswith('Bearer realm="edsr-gateway"')
-        assert list(answer.json()) == ["error"] if path == "/enhance" else answer.json()["status"] == 401
+        speaks_old = path.startswith(("/enhance", "/v2"))
+        assert list(answer.json()) == ["error"] if speaks_old else answer.json()["status"] == 401
 
 
 def test_a_key_opens(gateway: Gateway, token: str) -> None:

@@ -107,18 +107,34 @@ METHODS = {
 
 def test_the_public_surfaces_are_what_we_promise() -> None:
     assert edsr_client.__all__ == [
+        "FORMATS",
         *("AccessDeniedError", "AsyncUpscaler", "BackendLostError", "BadImageError", "BadVideoError"),
-        *("DecoderDiedError", "EdsrError", "FileResult", "Finishing", "ImageTooLargeError", "IncompleteVideoError"),
-        *("MissingExtraError", "MockTransport", "ModelContractError", "ModelInfo", "ModelNotFoundError"),
-        *("NotTritonError", "OutputBusyError", "OutputError", "OutputExistsError", "Picture", "RequestRefusedError"),
+        *("DecoderDiedError", "EdsrError", "FileResult", "Finishing", "Format", "ImageTooLargeError"),
+        *(
+            "IncompleteVideoError",
+            "MissingExtraError",
+            "MockTransport",
+            "ModelContractError",
+            "ModelInfo",
+            "ModelNotFoundError",
+        ),
+        *(
+            "NotTritonError",
+            "Outline",
+            "OutputBusyError",
+            "OutputError",
+            "OutputExistsError",
+            "Picture",
+            "RequestRefusedError",
+        ),
         *("ServerBusyError", "ServerError", "ServerNotReadyError", "ServerTimeoutError", "ServerUnreachableError"),
-        *("SettingsError", "Transport", "Upscaler"),
+        *("SettingsError", "Transport", "Upscaler", "check_available", "format_named", "outline"),
     ]
     assert {
         name: str(inspect.signature(getattr(edsr_client.Upscaler, name))).partition(" -> ")[0] for name in METHODS
     } == METHODS
     for module in (edsr_client, edsr_conversion, edsr_serving):
-        assert sorted(module.__all__) == list(module.__all__)
+        assert sorted(module.__all__, key=lambda name: (not name.isupper(), name)) == list(module.__all__)
         assert all(hasattr(module, name) for name in module.__all__)
 
 

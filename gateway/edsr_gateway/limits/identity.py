@@ -26,6 +26,15 @@ def client_of(connection: HTTPConnection) -> str:
     return f"ip:{_network(address_of(host, connection.headers.getlist('x-forwarded-for'), trusted))}"
 
 
+def scheme_of(connection: HTTPConnection) -> str:
+    """http or https: what the sender used, as far as a proxy that is trusted says so."""
+    from ..services import services
+
+    host, said = connection.client.host if connection.client else "", connection.headers.get("x-forwarded-proto", "")
+    is_told = said in ("http", "https") and _is_among(host, services(connection).settings.forwarded_from)
+    return said if is_told else connection.url.scheme
+
+
 def owner_of(connection: HTTPConnection) -> str | None:
     """The id of the API key, which owns the jobs it makes; None without keys."""
     key: str | None = getattr(connection.state, KEY_STATE, None)

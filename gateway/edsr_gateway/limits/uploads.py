@@ -94,7 +94,7 @@ async def receive(
                 raise Problem(400, "The form says no boundary; let your program set Content-Type.")
             form = _Form(boundary, fields)
             total = 0
-            async for chunk in _chunks(request, limits):
+            async for chunk in chunks(request, limits):
                 total += len(chunk)
                 if total > most:
                     raise _too_large(most_bytes)
@@ -104,7 +104,7 @@ async def receive(
             pairs += form.pairs
             name = form.name
         else:
-            async for chunk in _chunks(request, limits):
+            async for chunk in chunks(request, limits):
                 await sink.write(chunk)
             name = ""
         source = await sink.finish()
@@ -127,7 +127,7 @@ def _too_large(limit: int, came: int | None = None) -> Problem:
     return Problem(413, detail, limit_bytes=limit)
 
 
-async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+async def chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
     """The body as it comes, within the limits of time."""
     end = time.monotonic() + limits.upload_s
     stream = request.stream()
