@@ -249,16 +249,17 @@ def test_a_zip_past_four_gigabytes_is_read_by_others(open_page: Open) -> None:
         assert [archive.read(name).decode() for name in archive.namelist()] == ["x" * 9, "größe 猫" * 9, ""]
 
 
-@pytest.mark.parametrize(("size", "to"), [((23, 17), (69, 51)), ((64, 48), (20, 99)), ((1, 1), (3, 3))])
-def test_bicubic_is_pillows(open_page: Open, size: tuple[int, int], to: tuple[int, int]) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
-    pixels[..., 3] = 255
+def test_bicubic_is_pillows(open_page: Open) -> None:
+    screen = open_page()
     script = "({ bicubic }, [pixels, ...sizes]) => [...bicubic(new Uint8ClampedArray(pixels), ...sizes)]"
-    found = open_page().module("bicubic.js", script, [pixels.ravel().tolist(), *size, *to])
-    expected = np.asarray(Image.fromarray(pixels[..., :3]).resize(to, Image.Resampling.BICUBIC)).astype(int)
-    got = np.asarray(found).reshape(to[1], to[0], 4)
-    assert np.abs(got[..., :3] - expected).max() <= 1
-    assert (got[..., 3] == 255).all()
+    for size, to in (((23, 17), (69, 51)), ((64, 48), (20, 99)), ((1, 1), (3, 3))):
+        pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+        pixels[..., 3] = 255
+        found = screen.module("bicubic.js", script, [pixels.ravel().tolist(), *size, *to])
+        expected = np.asarray(Image.fromarray(pixels[..., :3]).resize(to, Image.Resampling.BICUBIC)).astype(int)
+        got = np.asarray(found).reshape(to[1], to[0], 4)
+        assert np.abs(got[..., :3] - expected).max() <= 1
+        assert (got[..., 3] == 255).all()
 
 
 def test_what_is_no_picture_is_said_in_place_and_can_be_removed(open_page: Open, tmp_path: Path, small: Path) -> None:
@@ -546,7 +547,7 @@ def test_nothing_serious_stands_in_the_way_of_anybody(
         assert serious(screen) == [], state
 
 
-@pytest.mark.parametrize(("width", "locale"), [(360, "en-US"), (360, "zh-CN"), (390, "en-US")])
+@pytest.mark.parametrize(("width", "locale"), [(360, "en-US"), (390, "zh-CN")])
 def test_a_phone_shows_every_state_without_scrolling_sideways(
     open_page: Open, gate: Gate, small: Path, tmp_path: Path, width: int, locale: str
 ) -> None:
