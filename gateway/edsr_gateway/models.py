@@ -73,7 +73,8 @@ class Models:
         """What tells one set of weights from another, for the models that `name` may choose."""
         names = self._chosen if name == AUTO else [name]
         infos = [info for info in self._infos if info.name in names]
-        return "; ".join(f"{info.name} {info.source_sha256 or info.source} {info.precision}" for info in infos) or name
+        told = (f"{info.name} {info.source_sha256 or info.source} {info.inference_precision}" for info in infos)
+        return "; ".join(told) or name
 
     def scale(self, name: str) -> int:
         """By how much a picture becomes larger, at most."""

@@ -239,7 +239,7 @@ class _Worker:
     async def _precision(self, model: str, upscaler: AsyncUpscaler) -> str:
         for info in (await upscaler.model_info(), await upscaler.compressed_model_info()):
             if info is not None and info.name == model:
-                return info.precision
+                return info.inference_precision or info.precision
         return ""
 
     def _progress(self) -> Any:
