@@ -6,21 +6,7 @@ import { forgetFile, keepFile } from "./keep.js";
 
 const VIDEO = ["mp4", "m4v", "mkv", "mov", "webm", "avi"];
 const FINAL = ["done", "failed", "cancelled", "lost"];
-export const ACTIVE = ["uploading", "queued", "working", "receiving", "held", "offline"];
-
-function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const end = () => (signal.aborted ? reject(new DOMException("cancelled", "AbortError")) : resolve());
-    const timer = setTimeout(end, ms);
-    const wake = () => {
-      clearTimeout(timer);
-      end();
-    };
-    signal.addEventListener("abort", wake, { once: true });
-    if (signal.aborted) wake();
-    window.addEventListener("online", wake, { once: true });
-  });
-}
+export const ACTIVE = ["uploading", "queued", "standing", "working", "receiving", "held", "offline"];
 
 export class Item {
   // file is null for a job that a reload found again and whose original is gone.
@@ -53,6 +39,23 @@ export class Item {
   async original() {
     this.shown ??= this.file && !this.isVideo ? show(this.file) : Promise.resolve(null);
     return this.shown;
+  }
+
+  // Ends early when the item is cancelled or hurried, and when the network comes back.
+  #pause(ms, signal) {
+    return new Promise((resolve, reject) => {
+      const end = () => {
+        clearTimeout(timer);
+        window.removeEventListener("online", end);
+        if (signal.aborted) reject(new DOMException("cancelled", "AbortError"));
+        else resolve();
+      };
+      const timer = setTimeout(end, ms);
+      this.wake = end;
+      signal.addEventListener("abort", end, { once: true });
+      window.addEventListener("online", end);
+      if (signal.aborted) end();
+    });
   }
 
   // What the server would refuse after minutes of uploading.
@@ -114,7 +117,7 @@ export class Item {
         this.isHurried = false;
         for (let left = Math.max(1, error.retryAfter || 2); left > 0 && !this.isHurried; left--) {
           this.#to("held", { done: 0, total: null, unit: "seconds", left });
-          if (!this.isHurried) await pause(1000, signal);
+          if (!this.isHurried) await this.#pause(1000, signal);
         }
       }
     }
@@ -123,6 +126,7 @@ export class Item {
   // There may be room now: do not wait for the whole time.
   hurry() {
     this.isHurried = true;
+    this.wake?.();
   }
 
   async #follow(signal) {
@@ -131,7 +135,7 @@ export class Item {
         for await (const status of api.events(this.job, signal)) {
           tries = 0;
           if (FINAL.includes(status.status)) return this.#finish(status);
-          this.#to(status.status === "running" ? "working" : "queued", status);
+          this.#to(status.status === "running" ? "working" : status.note ? "standing" : "queued", status);
         }
       } catch (error) {
         const mayPass = [0, 429, 502, 503, 504].includes(error.status);
@@ -139,7 +143,7 @@ export class Item {
       }
       // The stream broke off: the connection, a proxy's patience, or the gateway is being started again.
       this.#to("offline");
-      await pause(Math.min(500 * 2 ** tries, 10000), signal);
+      await this.#pause(Math.min(500 * 2 ** tries, 10000), signal);
     }
   }
 

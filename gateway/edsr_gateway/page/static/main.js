@@ -76,6 +76,7 @@ function tell(item) {
   else if (phase === "done") say("saysDone", { name, width: result.width, height: result.height });
   else if (phase === "cancelled") say("saysCancelled", { name });
   else if (phase === "held") say("saysHeld", { name, seconds: progress.left });
+  else if (phase === "standing") say("saysStanding", { name });
   else if (phase === "failed") say("saysFailed", { name, title: words(problem).title });
 }
 
@@ -172,7 +173,12 @@ function drawKeeping() {
 takeFiles({ add, nothing: () => say("nothingDropped") });
 strip.on({ select, discard });
 $("cancel").addEventListener("click", () => selected.cancel());
-$("retry").addEventListener("click", () => selected.again());
+$("hurry").addEventListener("click", () => selected.hurry());
+$("retry").addEventListener("click", () => {
+  // Where the options were at fault, those chosen since.
+  const isOptions = [400, 422, 501].includes(selected.problem?.status);
+  selected.again(isOptions ? requestFields() : undefined);
+});
 $("again").addEventListener("click", () => selected.again(requestFields()));
 $("discard").addEventListener("click", () => discard(selected));
 $("download").addEventListener("click", () => saveOne(selected.blob, named(selected)));

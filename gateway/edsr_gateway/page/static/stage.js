@@ -10,7 +10,7 @@ const $ = (id) => document.getElementById(id);
 const SHOWN_PIXELS = 150e6;
 const PANELS = ["empty", "working", "trouble", "locked", "done"];
 const FOCUS = { working: "cancel", trouble: "retry", locked: "key", done: "slider", empty: "choose" };
-const STANDING = ["waiting", "queued", "held", "offline"]; // phases whose progress nobody knows
+const STANDING = ["waiting", "queued", "standing", "held", "offline"]; // phases whose progress nobody knows
 
 let onStage = null; // the item that is being worked at
 let shown = null; // { item, blob, url } on the stage
@@ -30,7 +30,6 @@ export function draw(item, isLocked) {
   const had = document.activeElement?.closest?.(".panel");
   for (const id of PANELS) $(id).hidden = id !== panel;
   $("bench").hidden = !item;
-  $("bench").classList.toggle("is-done", panel === "done");
   if (panel !== "done") clear();
   if (panel === "working") drawWorking(item);
   else if (panel === "trouble") drawTrouble(item);
@@ -44,15 +43,17 @@ function detailOf({ done, total, unit }) {
   const values = { done: number(unit === "tiles" ? Math.min(done + 1, total) : done), total: number(total || 0) };
   if (unit === "bytes") return total ? t("bytesOf", { done: bytes(done), total: bytes(total) }) : "";
   if (unit === "frames") return t(total ? "frames" : "framesOnly", values);
-  return total ? t("tiles", values) : "";
+  return total > 1 ? t("tiles", values) : "";
 }
 
 async function drawWorking(item) {
   const { phase, progress } = item;
   const isStanding = STANDING.includes(phase);
   $("phase").textContent = t(phase === "offline" ? "lost" : phase, { seconds: progress.left });
+  $("hurry").hidden = phase !== "held";
   $("phase-detail").textContent = isStanding ? "" : detailOf(progress);
-  if (isStanding || !progress.total) $("progress").removeAttribute("value");
+  const isAllOrNothing = progress.total === 1; // one tile
+  if (isStanding || !progress.total || isAllOrNothing) $("progress").removeAttribute("value");
   else $("progress").value = progress.done / progress.total;
   onStage = item;
   const original = await item.original();
@@ -65,7 +66,9 @@ function drawTrouble(item) {
   const isCancelled = item.phase === "cancelled";
   const said = isCancelled ? { title: t("cancelledTitle"), advice: t("cancelledAdvice"), detail: "" } : words(item.problem);
   for (const part of ["title", "advice", "detail"]) $(`trouble-${part}`).textContent = said[part];
-  $("retry").hidden = !item.file && !item.result;
+  // What is no picture today is none tomorrow.
+  const isHopeless = [413, 415].includes(item.problem?.status);
+  $("retry").hidden = (!item.file && !item.result) || (isHopeless && !isCancelled);
 }
 
 async function drawDone(item) {
@@ -89,7 +92,7 @@ async function drawDone(item) {
 }
 
 export function allowTools(canZoom, canCompare) {
-  $("zoom").classList.toggle("is-off", !canZoom);
+  for (const button of $("zoom").querySelectorAll("button")) button.disabled = !canZoom;
   $("compare").disabled = !canCompare;
 }
 
@@ -141,12 +144,12 @@ function factsOf({ width, height, lr_width: lrWidth, lr_height: lrHeight, ...res
   ];
 }
 
-function notesOf({ kind, file, isVideo, madeAsPng }) {
+function notesOf({ kind, file, madeAsPng }) {
   const isCompared = !$("viewport").hidden;
   return [
     madeAsPng && t("madeAsPng", { kind }),
     isCompared && !file && t("originalGone"),
-    isCompared && file && !isVideo && $("compare").disabled && t("originalUnseen", { kind }),
+    isCompared && file && !madeAsPng && $("compare").disabled && t("originalUnseen", { kind }),
     isCompared && viewer.fallback() && t(viewer.fallback()),
   ].filter(Boolean);
 }

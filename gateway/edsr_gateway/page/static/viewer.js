@@ -194,6 +194,7 @@ export function show(image, original, { moves, name, changed }) {
 export function clear() {
   stopWorker();
   computed = picture = null;
+  zoomValue.textContent = "";
   after.replaceChildren();
   before.replaceChildren();
 }
