@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> Starlette:
         quick = WorkerPool(settings.urls, settings.token, settings.workers, limits.picture_s)
         background = WorkerPool(settings.urls, settings.token, settings.job_workers, limits.job_s)
         async with AsyncUpscaler(list(settings.urls), model=settings.model, token=settings.token) as upscaler:
-            scratch = await asyncio.to_thread(Scratch, settings.folder / "scratch")
+            scratch = await asyncio.to_thread(Scratch, settings.folder / "scratch", limits.scratch_bytes)
             store = await asyncio.to_thread(store_for, settings)
             triton = Upstream(settings.urls, settings.token, limits.picture_s)
             desk = JobDesk(settings, store, background, scratch)
@@ -141,6 +141,8 @@ def _add_gauges(metrics: Metrics, of: Services) -> None:
         ("pixels", "LR pixels that are under way or wait."),
     ):
         metrics.gauge(f"{name}_in_flight", says, partial(getattr, of.admission, name))
+    says = "On disk, of uploads and results that are under way."
+    metrics.gauge("scratch_bytes", says, partial(getattr, of.scratch, "bytes"))
 
 
 async def on_error(request: Request, error: Exception) -> Response:

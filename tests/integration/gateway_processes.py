@@ -133,7 +133,8 @@ class Gateway:
         told = self.http.get("/metrics").text
         works = [f"{what}_{how}" for what in ("pictures", "headers") for how in ("busy", "waiting")]
         counts = [f"{what}_in_flight" for what in ("uploads", "pictures", "results", "pixels")]
-        at_rest = all(f"edsr_gateway_{name} 0.0" in told.splitlines() for name in (*works, *counts))
+        names = (*works, *counts, "scratch_bytes")
+        at_rest = all(f"edsr_gateway_{name} 0.0" in told.splitlines() for name in names)
         return at_rest and not self.under_way()
 
     def under_way(self) -> list[Path]:

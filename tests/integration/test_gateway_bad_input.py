@@ -9,10 +9,12 @@ import socket
 import zipfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from gateway_processes import Gateway, eventually
 
@@ -280,6 +282,25 @@ def test_a_hundred_hostile_files_are_refused_or_upscaled_and_cost_at_most_themse
         answer = gateway.http.post("/v1/upscale?format=png&max_side=500", content=content)
         assert answer.status_code in (200, 413, 415, 422), f"{name}: {answer.status_code} {answer.text[:300]}"
     assert gateway.http.post("/v1/upscale", content=JPEG).status_code == 200
+
+
+def test_what_is_too_much_at_a_time_is_a_429_with_the_limit(server_url: str, tmp_path: Path) -> None:
+    limits = {"in_flight": 2, "in_flight_per_client": 1, "pixels_in_flight": 400_000, "scratch_bytes": 3_000_000}
+    noise = np.random.default_rng(1).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+    with Gateway(server_url, tmp_path / "gateway", limits=limits) as own, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(own.http.post, "/v1/upscale?format=png", content=encoded(noise, "PNG"))
+        eventually(lambda: "edsr_gateway_pictures_busy 1.0" in own.http.get("/metrics").text)
+        for content, limit in ((JPEG, ("limit", 1)), (encoded(noise, "JPEG"), ("limit", 400_000))):
+            answer = own.http.post("/v1/upscale", content=content)
+            assert problem(answer, 429)[limit[0]] == limit[1]
+            assert answer.headers["retry-after"].isdigit()
+        refused = own.http.post("/enhance", files={"image": JPEG})
+        assert (refused.status_code, list(refused.json())) == (429, ["error"])
+        full = own.http.post("/v1/upscale", content=bytes(2_500_000))
+        assert problem(full, 429)["limit_bytes"] == 3_000_000
+        assert first.result().status_code == 200
+        assert own.http.post("/v1/upscale", content=JPEG).status_code == 200
+        eventually(own.is_at_rest)
 
 
 def raw(gateway: Gateway) -> socket.socket:

@@ -29,6 +29,7 @@ class Limits:
         jobs_per_client: of one address or key.
         job_bytes: on disk, of all jobs.
         job_expiry_s: seconds that a finished job is kept.
+        scratch_bytes: on disk, of uploads and results that are under way.
 
     Raises:
         ValueError: a bound is not positive.
@@ -51,6 +52,7 @@ class Limits:
     jobs_per_client: int = 50
     job_bytes: int = 8 * GIB
     job_expiry_s: float = 24 * 3600
+    scratch_bytes: int = 16 * GIB
 
     def __post_init__(self) -> None:
         for one in fields(self):

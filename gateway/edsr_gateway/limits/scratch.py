@@ -10,9 +10,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import Problem
+from .limits import Limits
+
 
 class Scratch:
     """A folder of this gateway's own in `parent`; several gateways may share that.
+
+    Args:
+        parent: where it is made.
+        most_bytes: that uploads and results under way may take together.
 
     Folders in `parent` that a gateway left when it was killed are removed. A lock, which ends with its process, tells
     them from those in use.
@@ -21,7 +28,10 @@ class Scratch:
         OSError: `parent` cannot be made or written.
     """
 
-    def __init__(self, parent: Path) -> None:
+    def __init__(self, parent: Path, most_bytes: int = Limits.scratch_bytes) -> None:
+        self._most_bytes = most_bytes
+        self.bytes = 0
+        """What uploads and results take now."""
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(parent / "lock"):  # nobody makes a folder meanwhile whose lock is not taken yet
             for left in parent.iterdir():
@@ -35,6 +45,29 @@ class Scratch:
     def path(self) -> Path:
         """A path that nothing has: 128 random bits, never a name that a user gave."""
         return self.folder / secrets.token_hex(16)
+
+    @contextlib.contextmanager
+    def holding(self, count: int) -> Iterator[None]:
+        """Count a file that is there, while it is."""
+        self.bytes += count
+        try:
+            yield
+        finally:
+            self.bytes -= count
+
+    def check_room(self, count: int = 0) -> None:
+        """See whether there is room for so many bytes more.
+
+        Raises:
+            Problem: 429, there is not.
+        """
+        if self.bytes + count > self._most_bytes:
+            raise Problem(
+                429,
+                f"Uploads and results under way take {self.bytes:,} bytes; {self._most_bytes:,} are allowed. "
+                "Try again in a moment.",
+                limit_bytes=self._most_bytes,
+            )
 
     def close(self) -> None:
         """Remove the folder and all in it."""

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +45,7 @@ class Upload:
         size: bytes.
         sha256: of the content.
         head: its first bytes.
+        held: lets go of what is counted for its file.
     """
 
     source: bytes | Path
@@ -52,11 +54,13 @@ class Upload:
     size: int
     sha256: str
     head: bytes
+    held: ExitStack = field(default_factory=ExitStack)
 
     def discard(self) -> None:
         """Remove its file."""
         if isinstance(self.source, Path):
             self.source.unlink(missing_ok=True)
+        self.held.close()
 
 
 async def receive(
@@ -69,7 +73,7 @@ async def receive(
 
     Raises:
         Problem: 400, it is empty, or a form with none, two or a wrong field; 408, it came too slowly; 413, it is larger
-            than `most_bytes`; 415, the body is compressed.
+            than `most_bytes`; 415, the body is compressed; 429, 507, the disk has no room for it.
         ClientDisconnect: the sender went away.
     """
     pairs = [(name, value) for name, value in request.query_params.multi_items()]
@@ -113,7 +117,7 @@ async def receive(
         raise
     if not sink.size:
         raise Problem(400, "The picture is empty: no byte of it came.")
-    return Upload(source, name, pairs, sink.size, sink.digest.hexdigest(), bytes(sink.head))
+    return Upload(source, name, pairs, sink.size, sink.digest.hexdigest(), bytes(sink.head), sink.held)
 
 
 def _looks_like_curl(request: Request) -> bool:
@@ -162,6 +166,7 @@ class _Sink:
     size: int = 0
     head: bytearray = field(default_factory=bytearray)
     digest: Any = field(default_factory=hashlib.sha256)
+    held: ExitStack = field(default_factory=ExitStack)
     _buffer: bytearray = field(default_factory=bytearray)
     _path: Path | None = None
     _file: IO[bytes] | None = None
@@ -189,6 +194,8 @@ class _Sink:
 
     async def _flush(self) -> None:
         data, self._buffer = self._buffer, bytearray()
+        self.scratch.check_room(len(data))
+        self.held.enter_context(self.scratch.holding(len(data)))
         try:
             await asyncio.to_thread(self._store, data)
         except OSError as error:
@@ -207,6 +214,7 @@ class _Sink:
                 self._file.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+        self.held.close()
 
 
 class _Form:

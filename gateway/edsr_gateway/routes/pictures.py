@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -58,35 +59,53 @@ async def enhance(request: Request) -> Response:
 
 async def _upscaled(request: Request, of: Services, fields: tuple[str, ...], default: str | None) -> Response:
     client, limits = client_of(request), of.settings.limits
-    with of.admission.upload(client):
-        upload = await receive(request, limits, of.scratch, most_bytes=limits.upload_bytes, fields=fields)
     with ExitStack() as held:
-        try:
-            options = Options.of(upload.pairs)
-            if is_video(upload.head):
-                raise Problem(415, "This is a video. Send it as a job: POST /v1/jobs.")
-            model = await of.models.checked(options.model or of.settings.model)
-            header = await of.looks.look(upload.source, shown_name(upload.name))
-            check_pixels(header, limits)
-            check_result(header, options.scale or of.models.scale(model), options.max_side, limits)
-            if options.format is not None and options.format not in MEDIA_TYPES:
-                raise Problem(400, f"{options.format} is a format of videos, and this is a picture.", option="format")
-            format_ = options.format or chosen_format(
-                request.headers.get("accept"), default or default_format(header.format, header.frames)
-            )
-            seen(request).format, seen(request).pixels = format_, header.pixels
-            tag = etag(upload.sha256, options, format_, of.models, model)
-            if _matches(request.headers.get("if-none-match", ""), tag):
-                return Response(status_code=304, headers={"ETag": tag, "Vary": "Accept"})
-            target = of.scratch.path()
-            held.callback(target.unlink, missing_ok=True)
-            held.enter_context(of.admission.result(client))
-            work = options.work(upload, target, format_, model, limits)
-            with of.admission.picture(client, header.pixels):
-                done = await while_connected(request, of.pictures.run(work))
-        finally:
-            upload.discard()
-        return _Result(done, target, result_answer(done, upload, tag), held.pop_all())
+        with of.admission.upload(client):
+            upload = await receive(request, limits, of.scratch, most_bytes=limits.upload_bytes, fields=fields)
+            held.callback(upload.discard)
+            asked = await _looked_at(request, of, upload, default)
+        if _matches(request.headers.get("if-none-match", ""), asked.tag):
+            return Response(status_code=304, headers={"ETag": asked.tag, "Vary": "Accept"})
+        target = of.scratch.path()
+        held.callback(target.unlink, missing_ok=True)
+        of.scratch.check_room()
+        held.enter_context(of.admission.result(client))
+        work = asked.options.work(upload, target, asked.format, asked.model, limits)
+        with of.admission.picture(client, asked.pixels):
+            done = await while_connected(request, of.pictures.run(work))
+        upload.discard()
+        if done.content is None:
+            held.enter_context(of.scratch.holding(done.bytes))
+        return _Result(done, target, result_answer(done, upload, asked.tag), held.pop_all())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is wanted of a picture, after all that can be refused before the work."""
+
+    options: Options
+    model: str
+    format: str
+    pixels: int
+    tag: str
+
+
+async def _looked_at(request: Request, of: Services, upload: Upload, default: str | None) -> _Asked:
+    """Raises Problem, EdsrError."""
+    options = Options.of(upload.pairs)
+    if is_video(upload.head):
+        raise Problem(415, "This is a video. Send it as a job: POST /v1/jobs.")
+    model = await of.models.checked(options.model or of.settings.model)
+    header = await of.looks.look(upload.source, shown_name(upload.name))
+    check_pixels(header, of.settings.limits)
+    check_result(header, options.scale or of.models.scale(model), options.max_side, of.settings.limits)
+    if options.format is not None and options.format not in MEDIA_TYPES:
+        raise Problem(400, f"{options.format} is a format of videos, and this is a picture.", option="format")
+    format_ = options.format or chosen_format(
+        request.headers.get("accept"), default or default_format(header.format, header.frames)
+    )
+    seen(request).format, seen(request).pixels = format_, header.pixels
+    return _Asked(options, model, format_, header.pixels, etag(upload.sha256, options, format_, of.models, model))
 
 
 def result_answer(done: Done, upload: Upload, tag: str) -> dict[str, str]:
