@@ -12,9 +12,24 @@ export class Problem extends Error {
   }
 }
 
+let held = "";
+try {
+  held = sessionStorage.getItem(KEY) || "";
+} catch {
+  // Storage can be forbidden: the key then lasts as long as the page.
+}
+
 export const key = {
-  get: () => sessionStorage.getItem(KEY) || "",
-  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+  get: () => held,
+  set: (value) => {
+    held = value;
+    try {
+      if (value) sessionStorage.setItem(KEY, value);
+      else sessionStorage.removeItem(KEY);
+    } catch {
+      // As above.
+    }
+  },
 };
 
 const headers = () => (key.get() ? { Authorization: `Bearer ${key.get()}` } : {});
