@@ -20,8 +20,12 @@ from gateway_processes import Gateway, alive, eventually
 from tests.unit.picture_files import encoded, photo
 
 JPEG = encoded(photo(), "JPEG", quality=90)
-# Some seconds of work, and a result that no buffer of a socket holds.
-LARGE = encoded(np.random.default_rng(7).integers(0, 256, (1000, 1000, 3), dtype=np.uint8), "PNG")
+# Some seconds of work.
+LARGE = encoded(np.random.default_rng(7).integers(0, 256, (600, 600, 3), dtype=np.uint8), "PNG")
+# Little work, and a result that no buffer of a socket holds.
+SMALL = encoded(photo(300, 300), "PNG")
+BULKY, BULKY_BYTES = "?format=bmp&scale=9", 2700 * 2700 * 3
+UPLOAD_BYTES = 5_000_000
 STALL_S = 2
 
 
@@ -59,7 +63,7 @@ def count(gateway: Gateway, name: str) -> float:
 
 
 def test_a_client_that_leaves_while_it_uploads_leaves_no_file(gateway: Gateway) -> None:
-    with connected(gateway, head(len(LARGE)), LARGE[:2_500_000]):
+    with connected(gateway, head(UPLOAD_BYTES), bytes(UPLOAD_BYTES // 2)):
         eventually(lambda: bool(gateway.under_way()))
         assert count(gateway, "uploads_in_flight") == 1
     eventually(lambda: gateway.under_way() == [])
@@ -79,14 +83,14 @@ def test_a_client_that_leaves_while_it_waits_or_is_worked_for_frees_its_place(ga
 
 
 def test_a_client_that_leaves_while_it_receives_leaves_no_file(gateway: Gateway) -> None:
-    with connected(gateway, head(len(LARGE), "?format=bmp"), LARGE) as connection:
+    with connected(gateway, head(len(SMALL), BULKY), SMALL) as connection:
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert gateway.under_way()
     eventually(lambda: gateway.under_way() == [])
 
 
 def test_a_client_that_does_not_read_is_cut_off(gateway: Gateway) -> None:
-    with connected(gateway, head(len(LARGE), "?format=bmp"), LARGE) as connection:
+    with connected(gateway, head(len(SMALL), BULKY), SMALL) as connection:
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         eventually(lambda: count(gateway, "results_in_flight") == 0)
         with contextlib.suppress(ConnectionResetError):
@@ -95,15 +99,15 @@ def test_a_client_that_does_not_read_is_cut_off(gateway: Gateway) -> None:
 
 
 def test_a_client_that_reads_slowly_gets_all_of_it(gateway: Gateway) -> None:
-    with connected(gateway, head(len(LARGE), "?format=bmp"), LARGE) as connection:
+    with connected(gateway, head(len(SMALL), BULKY), SMALL) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         got = 0
         pauses = 0
-        while got < 27_000_000:
+        while got < BULKY_BYTES:
             piece = connection.recv(1 << 20)
             assert piece, f"it ended after {got:,} bytes"
             got += len(piece)
-            if got > 7_000_000 * (pauses + 1):
+            if got > 6_000_000 * (pauses + 1):
                 pauses += 1
                 time.sleep(STALL_S * 0.7)
     assert pauses == 3
@@ -111,7 +115,7 @@ def test_a_client_that_reads_slowly_gets_all_of_it(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("sent", [0, 1000, 2_500_000])
 def test_an_upload_that_stalls_is_a_408(gateway: Gateway, sent: int) -> None:
-    with connected(gateway, head(len(LARGE)), LARGE[:sent]) as connection:
+    with connected(gateway, head(UPLOAD_BYTES), bytes(sent)) as connection:
         answer = connection.makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 408")
         assert b"application/problem+json" in answer

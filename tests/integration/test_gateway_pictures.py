@@ -17,12 +17,11 @@ from edsr_client import Finishing, Upscaler
 from gateway_processes import Gateway
 from PIL import Image
 
-from tests.unit.picture_files import encoded, exif, photo
+from tests.unit.picture_files import encoded, exif, photo, png_chunk
 
 PHOTO = photo()
 JPEG = encoded(PHOTO, "JPEG", quality=90)
 PNG = encoded(PHOTO, "PNG")
-NOISE = np.random.default_rng(7).integers(0, 256, (700, 600, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -224,13 +223,16 @@ def test_a_result_has_the_name_of_its_picture_and_no_folder(
         assert said.endswith(f"filename*=UTF-8''{full}")
 
 
-def test_a_large_picture_goes_through_files_and_leaves_none(gateway: Gateway, client: Upscaler, tmp_path: Path) -> None:
-    content = encoded(NOISE, "PNG")
-    assert len(content) > 1 << 20, "it is held in memory"
+def test_a_large_upload_and_a_large_result_go_through_files_and_leave_none(
+    gateway: Gateway, client: Upscaler, tmp_path: Path
+) -> None:
+    small = encoded(photo(100, 100), "PNG")
+    content = small[:-12] + png_chunk(b"prIv", bytes(1_200_000)) + small[-12:]
     (tmp_path / "in.png").write_bytes(content)
-    client.upscale_file(tmp_path / "in.png", tmp_path / "out.png")
-    answer = send(gateway, content)
-    assert answer.content == (tmp_path / "out.png").read_bytes()
+    client.upscale_file(tmp_path / "in.png", tmp_path / "out.bmp", finishing=Finishing(scale=8))
+    answer = send(gateway, content, "?format=bmp&scale=8")
+    assert len(answer.content) > 1 << 20
+    assert answer.content == (tmp_path / "out.bmp").read_bytes()
     assert gateway.under_way() == []
 
 
