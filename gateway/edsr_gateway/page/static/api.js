@@ -58,6 +58,9 @@ async function ask(path, options = {}) {
 
 export const info = async () => (await ask("v1/info")).json();
 
+// Whether a picture sent now would be upscaled.
+export const isReady = () => ask("readyz").then(() => true, () => false);
+
 // Whether the key opens the door; throws the 401 if not.
 export const knock = () => ask("v1/jobs");
 
