@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import math
+import re
 import socket
 import zipfile
 from collections.abc import Callable, Iterator
@@ -195,6 +196,40 @@ def test_zoom_by_wheel_keys_buttons_and_double_click(open_page: Open, small: Pat
     assert percent() == fit
 
 
+def test_fingers_move_the_divider_and_zoom(open_page: Open, small: Path) -> None:
+    screen = open_page(viewport=PHONE, is_mobile=True, has_touch=True).add(small).compared()
+    box = screen.at("#viewport").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = screen.page.context.new_cdp_session(screen.page)
+
+    def move(*ways: tuple[float, float]) -> None:
+        """Fingers from one x to another, at once."""
+        for step in range(6):
+            points = [{"x": a + (b - a) * step / 5, "y": y - 40, "id": number} for number, (a, b) in enumerate(ways)]
+            kind = "touchMove" if step else "touchStart"
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    move((x - 100, x - 20))
+    assert 40 < float(screen.at("#slider").input_value()) < 50
+    fit = int(screen.at("#zoom-value").inner_text().rstrip("%"))
+    move((x - 30, x - 120), (x + 30, x + 120))
+    assert int(screen.at("#zoom-value").inner_text().rstrip("%")) == pytest.approx(4 * fit, rel=0.1)
+
+
+def test_a_turned_photograph_is_compared_upright(open_page: Open, photograph: Image.Image, tmp_path: Path) -> None:
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    photograph.resize((120, 80)).rotate(90, expand=True).transpose(Image.Transpose.ROTATE_180).save(turned, exif=exif)
+    screen = open_page().add(turned).compared()
+    for side in ("before canvas", "after img"):
+        box = screen.at(f"#viewport .{side}").bounding_box()
+        assert box is not None
+        assert box["width"] / box["height"] == pytest.approx(120 / 80, rel=0.02), side
+
+
 def test_a_picture_is_pasted(open_page: Open) -> None:
     screen = open_page(permissions=["clipboard-read", "clipboard-write"])
     screen.page.evaluate(
@@ -312,8 +347,11 @@ def test_triton_stops_in_mid_work_and_the_picture_waits_for_it(
                 screen.add(small).wait("#phase:text('Upscaling')")
                 server.end()
             screen.wait("#phase:text('The upscaling server does not answer. The picture waits until it does')")
+        other = open_page(gateway)
+        expect(other.at("#standing")).to_have_text(re.compile("^The upscaling server is not ready yet"))
         with start(options):
             screen.compared()
+            expect(other.at("#standing")).to_have_text("")
 
 
 def test_cancelling_leaves_nothing_on_the_server(open_page: Open, gateway: Gateway, gate: Gate, small: Path) -> None:

@@ -12,9 +12,24 @@ export class Problem extends Error {
   }
 }
 
+let held = "";
+try {
+  held = sessionStorage.getItem(KEY) || "";
+} catch {
+  // Storage can be forbidden: the key then lasts as long as the page.
+}
+
 export const key = {
-  get: () => sessionStorage.getItem(KEY) || "",
-  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+  get: () => held,
+  set: (value) => {
+    held = value;
+    try {
+      if (value) sessionStorage.setItem(KEY, value);
+      else sessionStorage.removeItem(KEY);
+    } catch {
+      // As above.
+    }
+  },
 };
 
 const headers = () => (key.get() ? { Authorization: `Bearer ${key.get()}` } : {});
@@ -42,6 +57,9 @@ async function ask(path, options = {}) {
 }
 
 export const info = async () => (await ask("v1/info")).json();
+
+// Whether a picture sent now would be upscaled.
+export const isReady = () => ask("readyz").then(() => true, () => false);
 
 // Whether the key opens the door; throws the 401 if not.
 export const knock = () => ask("v1/jobs");

@@ -14,13 +14,15 @@ import * as strip from "./strip.js";
 import * as viewer from "./viewer.js";
 
 const AT_A_TIME = 2;
+const LOOK_AGAIN_MS = 5000;
 const COMPARE = "edsr-compare";
 
 const $ = (id) => document.getElementById(id);
 const items = [];
 let selected = null;
 let isLocked = false;
-let information = { models: [], formats: { in: [], out: [] }, limits: {}, ready: true, keys: false };
+let isReady = true;
+let information = { models: [], formats: { in: [], out: [] }, limits: {}, keys: false };
 
 function say(key, values) {
   $("live").textContent = t(key, values);
@@ -159,9 +161,20 @@ async function learn() {
   } catch {
     // That shows when a picture is sent; until then the options are the usual ones.
   }
-  $("standing").textContent = information.ready ? "" : t("notReady");
   offer(information);
   drawKeeping();
+}
+
+async function watchReadiness() {
+  isReady = await api.isReady();
+  drawStanding();
+  // Models that were not known are known then.
+  if (isReady && !information.models.length) await learn();
+  if (!isReady) setTimeout(watchReadiness, LOOK_AGAIN_MS);
+}
+
+function drawStanding() {
+  $("standing").textContent = isReady ? "" : t("notReady");
 }
 
 function drawKeeping() {
@@ -204,7 +217,7 @@ for (const button of document.querySelectorAll("[data-language]")) {
     speak(button.dataset.language);
     drawOptions();
     drawKeeping();
-    $("standing").textContent = information.ready ? "" : t("notReady");
+    drawStanding();
     viewer.redraw();
     select(selected);
   });
@@ -251,3 +264,4 @@ document.documentElement.classList.add("is-ready");
 await learn();
 if (information.keys && !api.key.get()) lock(false);
 await restore();
+await watchReadiness();

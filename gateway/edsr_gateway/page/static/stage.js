@@ -12,6 +12,7 @@ const PANELS = ["empty", "working", "trouble", "locked", "done"];
 const FOCUS = { working: "cancel", trouble: "retry", locked: "key", done: "slider", empty: "choose" };
 const STANDING = ["waiting", "queued", "standing", "held", "offline"]; // phases whose progress nobody knows
 
+let wantsSlider = false; // the focus goes there as soon as it is seen
 let onStage = null; // the item that is being worked at
 let shown = null; // { item, blob, url } on the stage
 
@@ -36,7 +37,10 @@ export function draw(item, isLocked) {
   else if (panel === "done") drawDone(item);
   drawFacts(item);
   // Whoever works by keyboard is not thrown back to the top when a panel goes.
-  if (had?.hidden) $(FOCUS[panel])?.focus();
+  if (had?.hidden) {
+    $(FOCUS[panel]).focus();
+    wantsSlider = panel === "done";
+  }
 }
 
 function detailOf({ done, total, unit }) {
@@ -89,6 +93,8 @@ async function drawDone(item) {
   viewer.show(image, original, { moves: frames > 1 || item.kind === "GIF", name: item.name, changed: () => drawFacts(item) });
   allowTools(true, Boolean(original));
   drawFacts(item);
+  if (wantsSlider && document.activeElement === document.body) (original ? $("slider") : $("viewport")).focus();
+  wantsSlider = false;
 }
 
 export function allowTools(canZoom, canCompare) {

@@ -211,7 +211,11 @@ export function redraw() {
   if (picture) drawBefore();
 }
 
-slider.addEventListener("input", divide);
+slider.addEventListener("input", () => {
+  // A finger that pinches may stand on the divider.
+  if (pointers.size > 1) slider.value = pinchedAt;
+  divide();
+});
 new ResizeObserver(place).observe(root);
 
 root.addEventListener("wheel", (event) => {
@@ -243,12 +247,16 @@ root.addEventListener("keydown", (event) => {
 
 // One finger or the mouse moves the picture, or the divider where there is nothing to move; two fingers zoom.
 const pointers = new Map();
+let pinchedAt = 50;
 
 root.addEventListener("pointerdown", (event) => {
-  if (!picture || event.target === slider || event.button > 0) return;
-  root.setPointerCapture(event.pointerId);
+  if (!picture || event.button > 0) return;
+  pinchedAt = slider.value;
   pointers.set(event.pointerId, [event.clientX, event.clientY]);
-  dragDivider(event);
+  if (event.target === slider) return; // it moves by itself
+  root.setPointerCapture(event.pointerId);
+  // A finger that comes down may be about to scroll or to pinch.
+  if (event.pointerType !== "touch") dragDivider(event);
 });
 
 function dragDivider(event) {
@@ -270,7 +278,8 @@ root.addEventListener("pointermove", (event) => {
     pan((now[0] - last[0]) / 2, (now[1] - last[1]) / 2);
     const middle = [(now[0] + other[0]) / 2 - box.left, (now[1] + other[1]) / 2 - box.top];
     zoomTo((view.scale * distance(now)) / distance(last), ...middle);
-  } else if (root.classList.contains("can-pan")) pan(now[0] - last[0], now[1] - last[1]);
+  } else if (event.target === slider) return;
+  else if (root.classList.contains("can-pan")) pan(now[0] - last[0], now[1] - last[1]);
   else dragDivider(event);
 });
 
