@@ -64,7 +64,7 @@ def problem_of(error: client.EdsrError) -> Problem:
     """
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if isinstance(error, client.ServerTimeoutError):
-        return Problem(status, "The picture was not upscaled in time. Try again later, or send it as a job.")
+        return Problem(status, "The picture was not upscaled in time. Try again later, or with a smaller one.")
     if isinstance(error, client.ModelNotFoundError):
         return Problem(status, "The server does not serve that model; /v1/info lists those there are.")
     if isinstance(error, client.ServerBusyError):
