@@ -55,7 +55,7 @@ override need-results = $(if $(and $(A),$(B)),,$(error Name two files of results
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-gpu fuzz lint format fetch onnx int8 opencv configs halo perf perf-compare gpus plan sizing engines verify
-.PHONY: torture perf-baselines roofline perf-gpu int8-layers scaling
+.PHONY: torture perf-web perf-baselines roofline perf-gpu int8-layers scaling
 # What others depend on, not for users.
 .PHONY : known-gpu
 .PHONY: web web-start web-stop serve start stop status image gateway-image engines-container up down clean clean-engines
@@ -133,6 +133,9 @@ torture: onnx ## Any folder of files through `edsr batch`, against a second deco
 perf: onnx ## Load-test with perf_analyzer (SCENARIO=quick|full|tail URL= MODEL= PRECISION=)
 	@$(models) $(PY) -m edsr_perf run $${SCENARIO:+--scenario "$$SCENARIO"} $${URL:+--url "$$URL"} \
 		--precision "$$PRECISION" "$$@"
+
+perf-web: setup ## Two minutes of 50 clients on the gateway of `make web-start` (PUBLISH=1)
+	@$(PY) -m edsr_perf web-load $(publish)
 
 perf-compare: setup ## Two files of results side by side (A= B=); exit code 20 if B is slower
 	$(need-results)@$(PY) -m edsr_perf compare "$$A" "$$B" --html perf/results/compare.html

@@ -44,11 +44,16 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--gateway", default="localhost:8080", help="host:port of a gateway before it")
     parser.add_argument("--side", type=int, default=512, help="of the picture, LR pixels (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument(
+        "--tensor", action="store_true", help="Triton's own protocol by the stock client instead of pictures"
+    )
     add_options(parser)
     parser.set_defaults(run=reported(_run))
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.tensor:
+        return _tensors(args)
     from edsr_client import Finishing, Upscaler
 
     content = jpeg(args.root / PHOTOGRAPH, args.side)
@@ -79,6 +84,44 @@ def _run(args: argparse.Namespace) -> int:
     write_json(path, facts)
     sys.stdout.write(
         f"{len(pairs)} pairs of {args.side}x{args.side}: client {facts['client_p50_ms']} ms, "
+        f"gateway {facts['gateway_p50_ms']} ms, {facts['overhead']:+.1%}; wrote {path}\n"
+    )
+    return 0
+
+
+def _tensors(args: argparse.Namespace) -> int:
+    """Inference at Triton and through the gateway's /v2."""
+    import numpy as np
+    import tritonclient.http as triton
+    from edsr_client import Upscaler
+
+    pixels = np.random.default_rng(1).integers(0, 256, (1, args.side, args.side, 3), np.uint8)
+    with Upscaler(args.url) as upscaler:
+        model = upscaler.model_info()
+    clients = [triton.InferenceServerClient(url, network_timeout=120) for url in (args.url, args.gateway)]
+
+    def way(client: Any) -> Callable[[], tuple[bytes, float]]:
+        def run() -> tuple[bytes, float]:
+            tensor = triton.InferInput("image", list(pixels.shape), "UINT8")
+            tensor.set_data_from_numpy(pixels)
+            return client.infer(model.name, [tensor]).as_numpy("upscaled").tobytes(), 0.0
+
+        return run
+
+    pairs = measure(way(clients[0]), way(clients[1]), args.pairs)
+    facts = {
+        "model": model.name,
+        "precision": model.inference_precision,
+        "picture": [args.side, args.side],
+        **{name.replace("client", "triton"): value for name, value in summary(pairs).items() if "work" not in name},
+        "pairs": [[pair.client_ms, pair.gateway_ms] for pair in pairs],
+        "versions": {package: version(package) for package in (*PACKAGES, "aiohttp", "tritonclient")},
+        "machine": machine(),
+    }
+    path = target(args.root, f"gateway-tensor-{model.name}-{model.inference_precision}", facts, args.publish)
+    write_json(path, facts)
+    sys.stdout.write(
+        f"{len(pairs)} pairs of {args.side}x{args.side}: Triton {facts['triton_p50_ms']} ms, "
         f"gateway {facts['gateway_p50_ms']} ms, {facts['overhead']:+.1%}; wrote {path}\n"
     )
     return 0
