@@ -105,6 +105,15 @@ def _jobs() -> dict[str, Any]:
                 body=_body("image", "file"),
                 responses={"202": _job_taken(), **_problems(*_REFUSED, 507)},
             ),
+            "put": _operation(
+                "Jobs",
+                "The same, with the file as the body",
+                "What `curl -T` sends.",
+                f"curl -T old.jpg '{URL}/v1/jobs?format=png'",
+                parameters=_options(),
+                body={"required": True, "content": {"*/*": _PICTURE}},
+                responses={"202": _job_taken(), **_problems(*_REFUSED, 507)},
+            ),
             "get": _operation(
                 "Jobs",
                 "List your jobs",

@@ -29,7 +29,7 @@ _NOT_KEPT = {"Cache-Control": "no-store"}
 def routes() -> list[BaseRoute]:
     """The paths of this module."""
     return [
-        Route("/v1/jobs", all_jobs, methods=["GET", "POST"]),
+        Route("/v1/jobs", all_jobs, methods=["GET", "POST", "PUT"]),
         Route("/v1/jobs/{id}", one_job, methods=["GET", "DELETE"]),
         Route("/v1/jobs/{id}/events", events, methods=["GET"]),
         Route("/v1/jobs/{id}/result", result, methods=["GET"]),
@@ -37,8 +37,8 @@ def routes() -> list[BaseRoute]:
 
 
 async def all_jobs(request: Request) -> Response:
-    """POST queues a job; GET lists those of the key that asks."""
-    if request.method == "POST":
+    """POST queues a job, and so does PUT, which is what `curl -T` sends; GET lists those of the key that asks."""
+    if request.method in ("POST", "PUT"):
         return await accept_job(request)
     jobs = await services(request).jobs.of(client_of(request))
     return JSONResponse({"jobs": [job.view() for job in jobs]}, headers=_NOT_KEPT)
