@@ -159,13 +159,13 @@ engines: known-gpu onnx ## Build engines and configurations for a card (GPU=a10g
 verify: known-gpu onnx ## Measure engines on their card: parity, memory, latency (GPU=a10g)
 	@$(models) $(PY) -m edsr_conversion verify $(engine-options) --flavour "$$FLAVOUR"
 
-web: $(if $(URL),setup,$(to-serve)) ## Page and HTTP API for pictures, with a Triton behind (GATEWAY_PORT= GATEWAY_BIND= URL=)
+web: $(if $(URL),setup,$(to-serve)) ## The page and the HTTP API, Triton behind them (GATEWAY_PORT= GATEWAY_BIND= URL=)
 	@$(models) $(PY) -m edsr_serving web $(web-options)
 
 web-start: $(if $(URL),setup,$(to-serve)) ## The same in the background; `make web-stop` stops it
 	@$(models) $(PY) -m edsr_serving web-start $(web-options)
 
-web-stop: setup ## Stop the gateway in the background, and the Triton started with it (RUN_DIR= EXIT_TIMEOUT=)
+web-stop: setup ## Stop that gateway, and the Triton started with it (RUN_DIR= EXIT_TIMEOUT=)
 	@$(PY) -m edsr_serving web-stop --run-dir "$$RUN_DIR" $${EXIT_TIMEOUT:+--exit-timeout "$$EXIT_TIMEOUT"}
 
 serve: $(to-serve) ## Serve in the foreground, on the CPU or GPU= (HTTP_PORT= GRPC_PORT= BIND= MODEL=)
