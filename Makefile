@@ -143,8 +143,8 @@ perf-compare: setup ## Two files of results side by side (A= B=); exit code 20 i
 gpus: setup ## List the cards of gpus.toml
 	@$(PY) -m edsr_conversion gpus
 
-plan: setup ## What fits a card, what it will use, how fast it can be (GPU=t4)
-	$(need-gpu)@$(models) $(PY) -m edsr_conversion plan $(engine-options) $${JSON:+--json}
+plan: setup ## What fits a card, what it will use, how fast it can be (GPU=t4 FLAVOUR=)
+	$(need-gpu)@$(models) $(PY) -m edsr_conversion plan $(engine-options) --flavour "$$FLAVOUR" $${JSON:+--json}
 
 sizing: setup ## All cards side by side (PRICES="t4=0.50"); renders docs/sizing.md
 	@$(models) $(call each,PRICES,--price) $(PY) -m edsr_conversion sizing --write "$$@"

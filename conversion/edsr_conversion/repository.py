@@ -72,7 +72,7 @@ def default_halo_px(model: Model) -> int:
     return receptive_radius_px(model.blocks) if model.default_halo_px is None else model.default_halo_px
 
 
-def gpu_config(model: Model, plan: Plan, flavour: str) -> str:
+def gpu_config(model: Model, plan: Plan) -> str:
     """configs/<gpu>.pbtxt of a model on a card: `tensorrt_plan`, or the `tensorrt_rtx` backend, on <gpu>.plan.
 
     - One instance group, whose instances hold every profile: Triton hands a request to any free instance.
@@ -86,13 +86,15 @@ def gpu_config(model: Model, plan: Plan, flavour: str) -> str:
     from tritonclient.grpc import model_config_pb2
 
     config = _contract(model, GPU_MAX_BATCH_SIZE)
-    if flavour == RTX:
+    if plan.flavour == RTX:
         config.backend = "tensorrt_rtx"
     else:
         config.platform, config.backend = "tensorrt_plan", "tensorrt"
-    config.default_model_filename = f"{Variant(plan.card.key, plan.precision, flavour).name}.plan"
+    config.default_model_filename = f"{Variant(plan.card.key, plan.precision, plan.flavour).name}.plan"
     group = config.instance_group.add(count=plan.instances, kind=model_config_pb2.ModelInstanceGroup.KIND_GPU)
-    if flavour == TENSORRT:  # Triton takes the field for its own backend only; ours uses every profile of the engine
+    if (
+        plan.flavour == TENSORRT
+    ):  # Triton takes the field for its own backend only; ours uses every profile of the engine
         group.profile.extend(str(index) for index in range(len(plan.profiles)))
     for profile in plan.profiles:
         sample = config.model_warmup.add(name=f"largest {profile.name}", batch_size=1)
@@ -104,8 +106,8 @@ def gpu_config(model: Model, plan: Plan, flavour: str) -> str:
         config.optimization.cuda.graphs = True
         graph = config.optimization.cuda.graph_spec.add(batch_size=1)
         graph.input[INPUT].dim.extend([plan.side, plan.side, 3])
-    strategy = {} if flavour == RTX else {"execution_context_allocation_strategy": "STATIC"}
-    return _text(config, parameters(model) | gpu_parameters(plan, flavour) | strategy, GPU_HEADER)
+    strategy = {} if plan.flavour == RTX else {"execution_context_allocation_strategy": "STATIC"}
+    return _text(config, parameters(model) | gpu_parameters(plan) | strategy, GPU_HEADER)
 
 
 def parameters(model: Model) -> dict[str, str]:
@@ -124,11 +126,11 @@ def parameters(model: Model) -> dict[str, str]:
     }
 
 
-def gpu_parameters(plan: Plan, flavour: str) -> dict[str, str]:
+def gpu_parameters(plan: Plan) -> dict[str, str]:
     """What follows from the plan: `max_shapes` are the largest HxW, one per profile; a picture must fit one of them."""
     return {
         "gpu": plan.card.key,
-        "flavour": flavour,
+        "flavour": plan.flavour,
         "precision": plan.precision,
         "max_lr_pixels": str(max(profile.max_px for profile in plan.profiles)),
         "max_shapes": shapes_text(plan),
@@ -173,17 +175,15 @@ def render(models: Iterable[Model], cards: Iterable[Card], repository: Path) -> 
 
 def render_card(model: Model, card: Card, precision: str, repository: Path) -> dict[Path, str]:
     """The configurations of one model on one card: TensorRT's, and TensorRT for RTX's where that supports the card."""
-    try:
-        plan = make_plan(card, network_size(model), precision)
-    except PlanError:
-        return {}
-    flavours = [TENSORRT, RTX] if supports_rtx(card) else [TENSORRT]
-    return {
-        repository / model.name / CONFIGS_FOLDER / f"{Variant(card.key, precision, flavour).name}.pbtxt": gpu_config(
-            model, plan, flavour
-        )
-        for flavour in flavours
-    }
+    files = {}
+    for flavour in [TENSORRT, RTX] if supports_rtx(card, precision) else [TENSORRT]:
+        try:
+            plan = make_plan(card, network_size(model), precision, flavour)
+        except PlanError:
+            continue
+        name = f"{Variant(card.key, precision, flavour).name}.pbtxt"
+        files[repository / model.name / CONFIGS_FOLDER / name] = gpu_config(model, plan)
+    return files
 
 
 def write(files: dict[Path, str]) -> list[Path]:

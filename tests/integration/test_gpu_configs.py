@@ -141,7 +141,8 @@ def test_triton_warms_every_configuration_up(root: Path, repository: Path, read_
     for name in forms.values():
         told = read_by_triton(repository, name, True)
         models = load_models(root, local=False).items()
-        plans = {key: make_plan(load_cards(root)[NAMES[name][0]], network_size(model), "fp16") for key, model in models}
+        card, flavour = load_cards(root)[NAMES[name][0]], NAMES[name][1]
+        plans = {key: make_plan(card, network_size(model), "fp16", flavour) for key, model in models}
         assert all("READY" in status(told, key) for key in plans), name
         assert told.count("got [1, 48, 48, 3]") == sum(plan.instances * len(plan.profiles) for plan in plans.values())
 
@@ -226,9 +227,9 @@ def test_the_tensorrt_rtx_backend_says_what_is_missing(
     model = Model("tiny", tmp_path / "tiny.pb", "a" * 64, 1, 8, 3, max_lr_pixels=10_000)
     onnx = derive(repository / "tiny" / "1", "fp16")
     card = load_cards(root)["t4"]
-    plan = make_plan(card, network_size(model), "fp16")
+    plan = make_plan(card, network_size(model), "fp16", RTX)
     build_engine(onnx, plan, RTX, str(version(RTX)))
-    text = gpu_config(model, plan, RTX).replace("KIND_GPU", "KIND_CPU")
+    text = gpu_config(model, plan).replace("KIND_GPU", "KIND_CPU")
     (repository / "tiny" / "config.pbtxt").write_text(text, "utf-8")
     installation = find_installation()
     installation.lay_out(tmp_path / "run")

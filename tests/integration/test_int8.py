@@ -15,7 +15,8 @@ from edsr_conversion import ParityError, load_models, random_network
 from edsr_conversion.cli import main
 from edsr_conversion.derive import derive
 from edsr_conversion.gpu.builder import Build, build
-from edsr_conversion.gpu.flavours import RTX, RTX_COMPUTE_CAPABILITIES
+from edsr_conversion.gpu.flavours import RTX, RTX_COMPUTE_CAPABILITIES, RTX_WITHOUT_INT8
+from edsr_conversion.gpu.layers import layers
 from edsr_conversion.gpu.planner import MIB, profiles_of
 from edsr_conversion.int8 import MAX_DROP_DB, Quality, activation_ranges, convolutions, sensitivity, with_qdq
 from edsr_conversion.pictures import CALIBRATION, held_out_pairs, pictures
@@ -151,6 +152,29 @@ def test_calibration_and_judgement_share_no_photograph() -> None:
 
 
 @pytest.mark.parametrize("capability", RTX_COMPUTE_CAPABILITIES)
+def test_the_builders_own_log_says_how_many_convolutions_run_in_8_bits(
+    folder: Path, root: Path, tmp_path: Path, capability: str
+) -> None:
+    """All but the first and last where the hardware has them; none on 7.5, whose 8 bits are only simulated."""
+    network, log = network_size(load_models(root)[MODEL]), tmp_path / "builder.log"
+    moved, kernels = {}, {}
+    for precision in ("fp16", "int8"):
+        model = derive(folder, precision).path.read_bytes()
+        planned = network.activations(480 * 480, precision)
+        request = Build(model, profiles_of(480, wide=True), planned, 256 * MIB, RTX, capability)
+        formats = build(request, log=log).convolutions
+        runs_in_8_bits = precision == "int8" and capability not in RTX_WITHOUT_INT8
+        assert formats == ({"Int8": 33, "Half": 2} if runs_in_8_bits else {"Half": 35})
+        found = layers(log.read_text("utf-8"))
+        moved[precision], kernels[precision] = sum(layer.bytes_per_px for layer in found), len(found)
+    assert moved["fp16"] == pytest.approx(network.traffic_per_px("fp16", RTX), rel=0.02)
+    assert moved["int8"] > 1.7 * moved["fp16"]
+    if capability not in RTX_WITHOUT_INT8:
+        assert moved["int8"] == pytest.approx(network.traffic_per_px("int8", RTX), rel=0.02)
+        assert kernels == {precision: network.kernels(precision, RTX) for precision in kernels}
+
+
+@pytest.mark.parametrize("capability", RTX_COMPUTE_CAPABILITIES)
 def test_the_real_builder_takes_it_and_needs_no_more_than_was_planned(
     folder: Path, root: Path, capability: str
 ) -> None:
@@ -163,27 +187,43 @@ def test_the_real_builder_takes_it_and_needs_no_more_than_was_planned(
     assert built.weights_bytes <= network.weights_bytes("int8")
 
 
-def test_an_engine_and_its_configuration_bear_the_precision_in_their_names(folder: Path, root: Path) -> None:
+def test_an_engine_and_its_configuration_bear_the_precision_in_their_names(
+    folder: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     project = folder.parents[2] / "project"
     (project / "models").mkdir(parents=True)
     for name in ("gpus.toml", "models/models.toml"):
         shutil.copy2(root / name, project / name)
     shutil.copytree(folder.parent, project / "model_repository" / MODEL)
     shutil.copy2(root / "model_repository" / MODEL / "config.pbtxt", project / "model_repository" / MODEL)
-    arguments = ["--root", str(project), "engines", "--gpu", "t4", "--model", MODEL, "--precision", "int8"]
+    arguments = ["--root", str(project), "engines", "--gpu", "l4", "--model", MODEL, "--precision", "int8"]
     assert main(arguments) == 0
+    told = capsys.readouterr()
+    assert "warning: 8 bits are no gain with TensorRT for RTX on NVIDIA L4" in told.err
+    assert "33 of 35 convolutions in int8, 2 in fp16" in told.out
     made = project / "model_repository" / MODEL
-    assert (made / "1" / "t4-int8-rtx.plan").stat().st_size > 1e6
-    said = json.loads((made / "1" / "t4-int8-rtx.json").read_text("utf-8"))
+    assert (made / "1" / "l4-int8-rtx.plan").stat().st_size > 1e6
+    said = json.loads((made / "1" / "l4-int8-rtx.json").read_text("utf-8"))
     assert said["plan"]["precision"] == "int8"
-    assert 'default_model_filename: "t4-int8-rtx.plan"' in (made / "configs" / "t4-int8-rtx.pbtxt").read_text("utf-8")
+    assert 'default_model_filename: "l4-int8-rtx.plan"' in (made / "configs" / "l4-int8-rtx.pbtxt").read_text("utf-8")
     # Whoever built it can serve it: the name is read as it was written, up to the card that this machine lacks.
-    asked = ServerOptions(project / "model_repository", gpu="t4", precision="int8", models=(MODEL,))
+    asked = ServerOptions(project / "model_repository", gpu="l4", precision="int8", models=(MODEL,))
     (model,) = choose(find_models(asked.repository, asked.variant), asked.models)
-    assert (model.problem, model.config.name) == ("", "t4-int8-rtx.pbtxt")
+    assert (model.problem, model.config.name) == ("", "l4-int8-rtx.pbtxt")
     if not devices():
         with pytest.raises(InstallationError, match="no NVIDIA GPU"):
             start(asked.with_ports(*free_ports(3)))
-        assert server_main(["run", "--repository", str(asked.repository), "--gpu", "t4", "--precision", "int8"]) == 4
-    with pytest.raises(NothingToServeError, match="make engines GPU=t4 PRECISION=fp32 FLAVOUR=tensorrt-rtx"):
+        assert server_main(["run", "--repository", str(asked.repository), "--gpu", "l4", "--precision", "int8"]) == 4
+    with pytest.raises(NothingToServeError, match="make engines GPU=l4 PRECISION=fp32 FLAVOUR=tensorrt-rtx"):
         start(replace(asked, precision="f32").with_ports(*free_ports(3)))
+
+
+@pytest.mark.parametrize("flavour", ["auto", RTX])
+def test_8_bits_that_would_only_be_simulated_are_refused_with_what_builds_them(
+    root: Path, capsys: pytest.CaptureFixture[str], flavour: str
+) -> None:
+    arguments = ["--root", str(root), "engines", "--gpu", "t4", "--model", MODEL, "--precision", "int8"]
+    assert main([*arguments, "--flavour", flavour]) == 12
+    said = capsys.readouterr().err
+    assert "does not compute in 8 bits on NVIDIA T4 (compute capability 7.5)" in said
+    assert "make engines-container GPU=t4 PRECISION=int8" in said

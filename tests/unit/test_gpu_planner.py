@@ -10,7 +10,6 @@ import pytest
 from edsr_conversion import PlanError, load_models, random_network
 from edsr_conversion.gpu.cards import Card, load_cards
 from edsr_conversion.gpu.planner import (
-    ACTIVATIONS_CONSTANT,
     FORMATS,
     MAX_ACTIVATIONS,
     MAX_ELEMENTS,
@@ -19,10 +18,13 @@ from edsr_conversion.gpu.planner import (
     NetworkSize,
     Plan,
     make_plan,
+    peaks,
     profiles_of,
     times,
 )
+from edsr_conversion.gpu.workload import ACTIVATIONS_CONSTANT
 from edsr_conversion.repository import network_size
+from edsr_serving.variants import RTX, TENSORRT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -214,3 +216,15 @@ def test_the_published_network_is_planned_with_its_published_size() -> None:
     assert FULL.parameters == 38_424_603
     assert math.isclose(FULL.flop_per_px, 76.8e6, rel_tol=1e-3)
     assert FULL.activations(1024**2, "fp16") == ACTIVATIONS_CONSTANT + 4 * 256 * 2 * 1024**2
+
+
+def test_8_bits_are_expected_to_be_faster_with_tensorrt_alone() -> None:
+    card = CARDS["l4"]
+    seconds = {
+        (precision, flavour): make_plan(card, BASELINE, precision, flavour).times(512 * 512)[1]
+        for precision in ("fp16", "int8")
+        for flavour in (TENSORRT, RTX)
+    }
+    assert seconds["int8", TENSORRT] < seconds["fp16", TENSORRT] == seconds["fp16", RTX]
+    assert seconds["int8", RTX] > 1.5 * seconds["fp16", RTX]  # it moves twice the bytes
+    assert peaks(card, "int8", RTX)[0] == card.fp16_tflops * 1e12

@@ -44,8 +44,8 @@ CASES = [
 ]
 
 
-def planned(name: str, key: str) -> Plan:
-    return make_plan(CARDS[key], network_size(MODELS[name]), "fp16")
+def planned(name: str, key: str, flavour: str = TENSORRT) -> Plan:
+    return make_plan(CARDS[key], network_size(MODELS[name]), "fp16", flavour)
 
 
 def parse(text: str) -> model_config_pb2.ModelConfig:
@@ -84,8 +84,8 @@ def test_a_cpu_configuration_parsed_back_says_what_the_catalogue_says(name: str)
 
 @pytest.mark.parametrize(("name", "key", "flavour"), CASES)
 def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavour: str) -> None:
-    plan, model = planned(name, key), MODELS[name]
-    config = parse(gpu_config(model, plan, flavour))
+    plan, model = planned(name, key, flavour), MODELS[name]
+    config = parse(gpu_config(model, plan))
     assert config.name == name
     assert config.default_model_filename == f"{Variant(key, flavour=flavour).name}.plan"
     if flavour == TENSORRT:
@@ -120,12 +120,14 @@ def test_cuda_graphs_are_captured_for_the_tile_where_launches_are_visible() -> N
     fastest = max(CARDS.values(), key=lambda card: card.fp16_tflops)
     from edsr_conversion.gpu.planner import Assumptions
 
-    eager = make_plan(fastest, network_size(MODELS["edsr_baseline_x3"]), "fp16", Assumptions(graphs_worth=1e-9))
+    eager = make_plan(
+        fastest, network_size(MODELS["edsr_baseline_x3"]), "fp16", TENSORRT, Assumptions(graphs_worth=1e-9)
+    )
     assert eager.cuda_graphs
-    config = parse(gpu_config(MODELS["edsr_baseline_x3"], eager, TENSORRT))
+    config = parse(gpu_config(MODELS["edsr_baseline_x3"], eager))
     assert config.optimization.cuda.graphs
     assert list(config.optimization.cuda.graph_spec[0].input["image"].dim) == [eager.side, eager.side, 3]
-    off = parse(gpu_config(MODELS["edsr_baseline_x3"], replace(eager, cuda_graphs=False), TENSORRT))
+    off = parse(gpu_config(MODELS["edsr_baseline_x3"], replace(eager, cuda_graphs=False)))
     assert not off.HasField("optimization")
 
 

@@ -28,11 +28,14 @@ from .flavours import (
     TENSORRT,
     Toolbox,
     check_release,
+    check_rtx,
+    rtx_warning,
+    supports_rtx,
     version,
 )
 from .nvml import as_toml, choose_card, choose_cards, detect, means_all
 from .planner import DEFAULTS, MIB, Assumptions, Plan, make_plan
-from .report import card_line, footer, plan_text
+from .report import card_line, footer, other_plan_text, plan_text
 from .sizing import CHART, PAGE, as_json, columns, draw, legend, page, parse_prices, rows
 from .verify import check_artefact, verify
 from .workshop import Table, Workshop, made_text, next_steps, summary, together_text
@@ -53,6 +56,7 @@ def add_commands(commands: Any) -> None:
 
     plan = commands.add_parser("plan", help="say what fits a card, what it will use, how fast it can be at best")
     _add_target(plan, "a card of gpus.toml, or auto for the one in this machine")
+    plan.add_argument("--flavour", choices=FLAVOURS, default=AUTO, help="default: tensorrt, and rtx in a line")
     plan.add_argument("--json", action="store_true", help="machine-readable output")
     plan.add_argument("--efficiency", type=float, default=DEFAULTS.efficiency, help="of the peak; default %(default)s")
     plan.add_argument("--max-request-seconds", type=float, default=DEFAULTS.max_request_s, help="default %(default)s")
@@ -70,7 +74,7 @@ def add_commands(commands: Any) -> None:
     engines.add_argument("--flavour", choices=FLAVOURS, default=AUTO, help="default: %(default)s")
     engines.add_argument("--version-compatible", action="store_true", help="TensorRT only; see docs/engines.md")
     engines.add_argument("--hardware-compatibility", choices=HARDWARE_COMPATIBILITY, default="none")
-    engines.add_argument("--profiling", choices=PROFILING, default="layer-names", help="default: %(default)s")
+    engines.add_argument("--profiling", choices=PROFILING, default="detailed", help="default: %(default)s")
     engines.add_argument("--optimization-level", type=int, choices=range(6), help="0-5; default: the builder's")
     engines.set_defaults(run=_engines)
 
@@ -126,13 +130,19 @@ def _plan(args: argparse.Namespace) -> None:
     assumptions = Assumptions(efficiency=args.efficiency, max_request_s=args.max_request_seconds)
     card = choose_card(load_cards(args.root), args.gpu, _devices)
     models = catalogue.select(catalogue.load_models(args.root), args.model)
-    plans = {m.name: make_plan(card, repository.network_size(m), args.precision, assumptions) for m in models}
+    flavour = TENSORRT if args.flavour == AUTO else args.flavour
+    if flavour == RTX:
+        check_rtx(card, args.precision)
+    sizes = {model.name: repository.network_size(model) for model in models}
+    plans = {name: make_plan(card, size, args.precision, flavour, assumptions) for name, size in sizes.items()}
     if args.json:
         print(json_text({name: describe(plan) for name, plan in plans.items()}))
         return
     print(card_line(card))
     for name, plan in plans.items():
         print(f"\n{plan_text(name, plan)}")
+        if args.flavour == AUTO and supports_rtx(card, args.precision):
+            print(other_plan_text(make_plan(card, sizes[name], args.precision, RTX, assumptions)))
     print()
     if len(plans) > 1:
         print(_together(list(plans.values())))
@@ -190,6 +200,8 @@ def _engines(args: argparse.Namespace) -> int:
     models = _built_models(args)
     flavour = workshop.choose(card)
     print(f"{card.name}: {flavour} {workshop.version(flavour)}, compute capability {card.compute_capability}")
+    if warning := rtx_warning(card, args.precision) if flavour == RTX else "":
+        print(f"warning: {warning}", file=sys.stderr)
     outcomes = []
     for outcome in workshop.outcomes(cards, models):
         outcomes.append(outcome)
@@ -235,7 +247,7 @@ def _verify(args: argparse.Namespace) -> None:
     for model in _built_models(args):
         folder = args.root / "model_repository" / model.name / "1"
         flavour = args.flavour if args.flavour != AUTO else _built_flavour(folder, card, args.precision)
-        plan = make_plan(card, repository.network_size(model), args.precision)
+        plan = make_plan(card, repository.network_size(model), args.precision, flavour)
         onnx = _derived(args, model)
         print(verify(onnx, plan, flavour, toolbox, args.repeat, _step))
 

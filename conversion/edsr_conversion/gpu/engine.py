@@ -25,7 +25,7 @@ from .planner import MIB, Plan
 # Raise when plans change for a reason that none of an identity's parts shows.
 FORMAT = 1
 # What only a build can tell.
-BUILDER_FACTS = {"context_bytes", "weights_bytes", "seconds", "built_at", "built_on"}
+BUILDER_FACTS = {"context_bytes", "weights_bytes", "convolutions", "seconds", "built_at", "built_on"}
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ def _builder_facts(built: Built, device: str) -> dict[str, Any]:
     return {
         "context_bytes": list(built.context_bytes),
         "weights_bytes": built.weights_bytes,
+        "convolutions": built.convolutions,
         "seconds": round(built.seconds, 2),
         "built_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "built_on": device or f"{platform.machine()} without a GPU",
@@ -152,6 +153,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     return {
         "card": plan.card.key,
         "precision": plan.precision,
+        "flavour": plan.flavour,
         "blocks": plan.network.blocks,
         "filters": plan.network.filters,
         "scale": plan.network.scale,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from edsr_serving.gpu.devices import Device
-from edsr_serving.variants import RTX, TENSORRT, Variant
+from edsr_serving.variants import INT8, RTX, TENSORRT, Variant
 
 from ..errors import CannotBuildHereError, CardError
 from ..precisions import FP16
@@ -19,14 +19,17 @@ __all__ = [
     "MODULES",
     "RTX",
     "RTX_COMPUTE_CAPABILITIES",
+    "RTX_WITHOUT_INT8",
     "TENSORRT",
     "TENSORRT_OF_RELEASE",
     "Toolbox",
     "check_release",
+    "check_rtx",
     "choose",
     "elsewhere",
     "is_card",
     "load",
+    "rtx_warning",
     "supports_rtx",
     "version",
 ]
@@ -36,6 +39,8 @@ FLAVOURS = (AUTO, TENSORRT, RTX)
 MODULES = {TENSORRT: "tensorrt", RTX: "tensorrt_rtx"}
 # Members of tensorrt_rtx.ComputeCapability (1.7); a test compares. 8.0 is there, but not in its support matrix.
 RTX_COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+# Where its int8 is only simulated: every convolution stays float16 with more kernels around it (layer log of 1.7.1).
+RTX_WITHOUT_INT8 = ("7.5",)
 # TensorRT in the containers of nvcr.io/nvidia: an engine loads only in the version that built it.
 # Source: triton-inference-server/server issue 8969 for 26.07.
 TENSORRT_OF_RELEASE = {"26.07": "11.1.0.106"}
@@ -71,9 +76,21 @@ def version(flavour: str) -> str | None:
     return None if module is None else str(module.__version__)
 
 
-def supports_rtx(card: Card) -> bool:
-    """Whether TensorRT for RTX can build for the card."""
-    return card.compute_capability in RTX_COMPUTE_CAPABILITIES
+def supports_rtx(card: Card, precision: str = FP16) -> bool:
+    """Whether TensorRT for RTX can build for the card in a precision, and computes in it."""
+    simulated = precision == INT8 and card.compute_capability in RTX_WITHOUT_INT8
+    return card.compute_capability in RTX_COMPUTE_CAPABILITIES and not simulated
+
+
+def rtx_warning(card: Card, precision: str) -> str:
+    """What somebody who builds for TensorRT for RTX should know first; "" if nothing."""
+    if precision != INT8 or not supports_rtx(card, precision):
+        return ""
+    return (
+        f"8 bits are no gain with TensorRT for RTX on {card.name}: NVIDIA lists int8 there for weights only, and its "
+        "builder has every convolution write float32, which another kernel reads and rounds. fp16 moves half as many "
+        "bytes. Nobody has measured it on a card: build both, and compare them with `make verify`."
+    )
 
 
 def choose(requested: str, card: Card, toolbox: Toolbox, precision: str = FP16) -> str:
@@ -91,9 +108,9 @@ def choose(requested: str, card: Card, toolbox: Toolbox, precision: str = FP16) 
         return TENSORRT
     if toolbox.tensorrt and any(is_card(device, card) for device in toolbox.devices):
         return TENSORRT
-    if supports_rtx(card) and toolbox.rtx:
+    if supports_rtx(card, precision) and toolbox.rtx:
         return RTX
-    if supports_rtx(card):
+    if card.compute_capability in RTX_COMPUTE_CAPABILITIES:
         _check_rtx(card, toolbox, precision)
     raise CannotBuildHereError(
         f"An engine for {card.name} (compute capability {card.compute_capability}) cannot be built here: "
@@ -113,13 +130,26 @@ def elsewhere(card: Card, precision: str = FP16) -> str:
     )
 
 
-def _check_rtx(card: Card, toolbox: Toolbox, precision: str) -> None:
+def check_rtx(card: Card, precision: str = FP16) -> None:
+    """Raise CannotBuildHereError unless TensorRT for RTX can build for the card in a precision; with what does."""
     if not supports_rtx(card):
         raise CannotBuildHereError(
             f"TensorRT for RTX cannot build for {card.name}: it knows compute capability "
             f"{', '.join(RTX_COMPUTE_CAPABILITIES)}, not {card.compute_capability}.\n" + elsewhere(card, precision),
             f"TensorRT for RTX does not know {card.compute_capability}",
         )
+    if not supports_rtx(card, precision):
+        raise CannotBuildHereError(
+            f"TensorRT for RTX does not compute in 8 bits on {card.name} (compute capability "
+            f"{card.compute_capability}): its builder keeps every convolution in float16, and adds kernels that only "
+            "simulate the rounding, which is slower than fp16. Leave PRECISION=int8 out, or build with TensorRT.\n"
+            + elsewhere(card, precision),
+            f"no 8 bits with TensorRT for RTX on {card.compute_capability}",
+        )
+
+
+def _check_rtx(card: Card, toolbox: Toolbox, precision: str) -> None:
+    check_rtx(card, precision)
     if not toolbox.rtx:
         raise CannotBuildHereError(
             "TensorRT for RTX is not installed in this environment. Run `make setup`.",

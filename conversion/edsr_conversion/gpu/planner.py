@@ -11,45 +11,36 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edsr_serving.variants import engine_precision
+from edsr_serving.variants import INT8, RTX, TENSORRT, engine_precision
 
 from ..errors import PlanError
-from ..network import receptive_radius_px
 from .cards import Card
+from .workload import FORMATS, MIB, NetworkSize
 
-MIB = 2**20
+__all__ = [
+    "DEFAULTS",
+    "FORMATS",
+    "MAX_ACTIVATIONS",
+    "MAX_ELEMENTS",
+    "MIB",
+    "Assumptions",
+    "Limit",
+    "NetworkSize",
+    "Plan",
+    "Profile",
+    "Tiling",
+    "make_plan",
+    "peaks",
+    "profiles_of",
+    "times",
+]
+
 # Sides are multiples of this, so that 3/4 and 4/3 of them are whole: 1440 gives 1080x1920, 2880 gives 2160x3840.
 SIDE_STEP = 48
 # TensorRT counts the elements of a tensor in 31 bits (NVIDIA/TensorRT#4123).
 MAX_ELEMENTS = 2**31 - 1
 # TensorRT for RTX 1.7 plans no more than this as one context's activations (seen in its builder's log).
 MAX_ACTIVATIONS = 32_000 * MIB
-# Constant part of a context's activations in the same log.
-ACTIVATIONS_CONSTANT = 8_000 * 1024
-# The builder pads channels on some architectures (12.0).
-CHANNEL_STEP = 8
-
-
-@dataclass(frozen=True)
-class Format:
-    """How a precision stores things, in bytes per value.
-
-    Attributes:
-        weight_bytes: of an engine's weights. 8-bit ones carry scales, and what stays float16: for 64 filters and more
-            at most a tenth (read from the builder, as `NetworkSize.activations`).
-        map_bytes: of the feature maps that a context holds.
-        moved_bytes: of the feature maps that convolutions read and write.
-        further_maps: feature maps that a context holds beside the four of every precision: in 8 bits some maps exist
-            in both formats.
-    """
-
-    weight_bytes: float
-    map_bytes: int
-    moved_bytes: int
-    further_maps: int = 0
-
-
-FORMATS = {"fp32": Format(4, 4, 4), "fp16": Format(2, 2, 2), "int8": Format(1.1, 2, 1, further_maps=1)}
 
 
 @dataclass(frozen=True)
@@ -89,69 +80,6 @@ DEFAULTS = Assumptions()
 
 
 @dataclass(frozen=True)
-class NetworkSize:
-    """All that planning needs of an EDSR: no weights."""
-
-    blocks: int
-    filters: int
-    scale: int
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the last convolution: three colours of scale x scale pixels."""
-        return 3 * self.scale**2
-
-    @property
-    def kernel_elements(self) -> int:
-        """Weights of the convolutions, biases aside."""
-        f = self.filters
-        return 9 * (3 * f + (2 * self.blocks + 1) * f * f + f * self.out_channels)
-
-    @property
-    def parameters(self) -> int:
-        return self.kernel_elements + (2 * self.blocks + 2) * self.filters + self.out_channels
-
-    @property
-    def flop_per_px(self) -> int:
-        """Multiplications and additions per LR pixel."""
-        return 2 * self.kernel_elements
-
-    @property
-    def kernels(self) -> int:
-        """Kernels launched for a request: one per convolution, and the wrapping at either end."""
-        return 2 * self.blocks + 3 + 2
-
-    @property
-    def halo_px(self) -> int:
-        return receptive_radius_px(self.blocks)
-
-    def weights_bytes(self, precision: str) -> int:
-        """Bytes of an engine's weights."""
-        return math.ceil(self.parameters * FORMATS[precision].weight_bytes)
-
-    def traffic_per_px(self, precision: str) -> int:
-        """Bytes per LR pixel if every convolution reads its input from, and writes its output to, device memory."""
-        element = FORMATS[precision].moved_bytes
-        maps = 2 * (2 * self.blocks + 1) + 2 + (self.blocks + 1)  # in and out; head and tail; the residuals read again
-        return maps * self.filters * element + self.out_channels * (element + 8)
-
-    def io_per_px(self) -> int:
-        """Bytes of the uint8 input and output per LR pixel."""
-        return 3 + self.out_channels
-
-    def activations(self, px: int, precision: str) -> int:
-        """Bytes one execution context needs for activations: four live maps, the last two at least as wide as the tail.
-
-        Read from the builder of TensorRT for RTX 1.7 for 7.5, 8.6 and 12.0, 16 to 256 filters, scale 2 to 4, fp32 and
-        fp16 and 64x64 to 2880x2880: equal, or less where channels need no padding. int8 needs up to one map more.
-        """
-        element, further = FORMATS[precision].map_bytes, FORMATS[precision].further_maps
-        wide = math.ceil(self.filters / CHANNEL_STEP) * CHANNEL_STEP * element
-        tail = math.ceil(self.out_channels / CHANNEL_STEP) * CHANNEL_STEP
-        return ACTIVATIONS_CONSTANT + px * ((2 + further) * wide + max(wide, tail * element) + max(wide, tail * 4))
-
-
-@dataclass(frozen=True)
 class Profile:
     """A TensorRT optimization profile of input `image` [1, H, W, 3]: the largest is also what it is tuned for."""
 
@@ -184,6 +112,7 @@ class Plan:
     card: Card
     network: NetworkSize
     precision: str
+    flavour: str
     profiles: tuple[Profile, ...]
     instances: int
     cuda_graphs: bool
@@ -223,6 +152,10 @@ class Plan:
         """Predicted peak on the card."""
         return self.server_bytes + self.instances * self.instance_bytes
 
+    def times(self, px: int) -> tuple[float, float, float]:
+        """`times` of a request on this card."""
+        return times(self.card, self.network, self.precision, px, self.assumptions, self.flavour)
+
     def fits(self, height: int, width: int) -> bool:
         """Whether a picture is answered in one request."""
         return any(profile.holds(height, width) for profile in self.profiles)
@@ -260,8 +193,14 @@ class Tiling:
         return self.requests * self.tile_height * self.tile_width
 
 
-def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Assumptions = DEFAULTS) -> Plan:
-    """The plan for a card.
+def make_plan(
+    card: Card,
+    network: NetworkSize,
+    precision: str,
+    flavour: str = TENSORRT,
+    assumptions: Assumptions = DEFAULTS,
+) -> Plan:
+    """The plan for a card, and for one of the two TensorRTs.
 
     First the largest square request that every constraint permits with one instance and one profile; then more
     instances, if they would raise the throughput and fit; then profiles for wide and tall pictures, if they fit.
@@ -272,7 +211,7 @@ def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Ass
     precision = engine_precision(precision)
     if precision not in FORMATS:
         raise PlanError(f"There is no plan for precision {precision!r}. There are: {', '.join(FORMATS)}.")
-    limits = _limits(card, network, precision, assumptions)
+    limits = _limits(card, network, precision, flavour, assumptions)
     smallest = SIDE_STEP * (2 * network.halo_px // SIDE_STEP + 1)  # a tile must be wider than its two halos
     hard = min((limit for limit in limits if limit.name != "time"), key=lambda limit: limit.side)
     if hard.side < smallest:
@@ -286,7 +225,7 @@ def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Ass
     decided_by = decided.name if decided.side >= smallest else "smallest tile"
 
     px = side * side
-    limit_s, expected_s, copy_s = times(card, network, precision, px, assumptions)
+    limit_s, expected_s, copy_s = times(card, network, precision, px, assumptions, flavour)
     budget = _budget(card, assumptions)
     context = network.activations(px, precision) + assumptions.scratch_bytes
     fixed = assumptions.process_bytes + network.weights_bytes(precision) + px * network.io_per_px()
@@ -298,7 +237,7 @@ def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Ass
     wanted = wanted if copy_s / expected_s >= assumptions.min_gain else 1
     instances = max(n for n in range(1, wanted + 1) if n == 1 or total(n, 1) <= budget)
     three = total(instances, 3) <= budget
-    launches_s = network.kernels * assumptions.launch_s
+    launches_s = network.kernels(precision, flavour) * assumptions.launch_s
     graphs = launches_s >= assumptions.graphs_worth * expected_s
     notes = (
         _instances_note(instances, wanted, copy_s / expected_s),
@@ -310,6 +249,7 @@ def make_plan(card: Card, network: NetworkSize, precision: str, assumptions: Ass
         card=card,
         network=network,
         precision=precision,
+        flavour=flavour,
         profiles=profiles_of(side, wide=three),
         instances=instances,
         cuda_graphs=graphs,
@@ -343,30 +283,36 @@ def profiles_of(side: int, *, wide: bool) -> tuple[Profile, ...]:
 
 
 def times(
-    card: Card, network: NetworkSize, precision: str, px: int, assumptions: Assumptions = DEFAULTS
+    card: Card,
+    network: NetworkSize,
+    precision: str,
+    px: int,
+    assumptions: Assumptions = DEFAULTS,
+    flavour: str = TENSORRT,
 ) -> tuple[float, float, float]:
     """Seconds for a request of `px`: at the physical limit, as expected, and for its copies over PCIe.
 
     The limit: all FLOP at the dense peak, or input, output and weights once through memory, whichever is longer.
     Expected: FLOP at `efficiency` of the peak, or every feature map through memory, whichever is longer.
     """
-    peak, best = peaks(card, precision)
+    peak, best = peaks(card, precision, flavour)
     flop = float(px) * network.flop_per_px
     bandwidth = card.bandwidth_gb_s * 1e9
     once = px * network.io_per_px() + network.weights_bytes(precision)
     limit = max(flop / best, once / bandwidth)
-    through_memory = px * network.traffic_per_px(precision) / (bandwidth * assumptions.bandwidth_efficiency)
+    through_memory = px * network.traffic_per_px(precision, flavour) / (bandwidth * assumptions.bandwidth_efficiency)
     expected = max(flop / (peak * assumptions.efficiency), through_memory, limit)
     return limit, expected, px * network.io_per_px() / (card.pcie_gb_s * 1e9)
 
 
-def peaks(card: Card, precision: str) -> tuple[float, float]:
+def peaks(card: Card, precision: str, flavour: str = TENSORRT) -> tuple[float, float]:
     """FLOP/s to expect from, and FLOP/s nothing can exceed: fp16 may add up in FP32 or, on some cards faster, in FP16.
 
-    TF32 is off in fp32 engines: fp16 has the same mantissa.
+    TF32 is off in fp32 engines: fp16 has the same mantissa. The peak of int8 is expected of TensorRT alone, where
+    nobody measured it yet; TensorRT for RTX lists int8 for weights only.
     """
-    if precision == "int8":
-        return card.int8_tops * 1e12, card.int8_tops * 1e12
+    if precision == INT8:
+        return (card.fp16_tflops if flavour == RTX else card.int8_tops) * 1e12, card.int8_tops * 1e12
     if precision == "fp32":
         return card.fp32_tflops * 1e12, card.fp32_tflops * 1e12
     return card.fp16_tflops * 1e12, max(card.fp16_tflops, card.fp16_fast_tflops) * 1e12
@@ -376,14 +322,14 @@ def _budget(card: Card, assumptions: Assumptions) -> int:
     return int(card.vram_mib * MIB * (1 - assumptions.margin))
 
 
-def _limits(card: Card, network: NetworkSize, precision: str, assumptions: Assumptions) -> list[Limit]:
+def _limits(card: Card, network: NetworkSize, precision: str, flavour: str, assumptions: Assumptions) -> list[Limit]:
     widest = max(network.filters, network.out_channels)
     budget = _budget(card, assumptions)
     processes = assumptions.server_bytes + assumptions.process_bytes
     left = budget - processes - assumptions.scratch_bytes - network.weights_bytes(precision)
 
     def expected(px: int) -> float:
-        return times(card, network, precision, px, assumptions)[1]
+        return times(card, network, precision, px, assumptions, flavour)[1]
 
     def memory(px: int) -> int:
         return network.activations(px, precision) + px * network.io_per_px()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edsr_serving.variants import RTX
+
 from ..repository import shapes_text
 from .cards import Card
-from .planner import MIB, Plan, peaks, times
+from .planner import MIB, Plan, peaks
 from .replaced import Claim, claims_for, words
 
 PICTURES = ((256, 256), (512, 512), (1024, 1024), (1080, 1920), (2048, 2048), (2160, 3840), (4096, 4096), (8192, 8192))
@@ -48,10 +50,19 @@ def plan_text(model: str, plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def other_plan_text(plan: Plan) -> str:
+    """The plan for the other TensorRT in a line, below that in full."""
+    shapes = shapes_text(plan).replace(",", ", ")
+    return (
+        f"  TensorRT for RTX {shapes}; {plan.instances} instance(s); {_mib(plan.total_bytes)}, "
+        f"{time_text(plan.expected_s)} for a full tile; FLAVOUR={RTX} has it in full"
+    )
+
+
 def footer(plan: Plan) -> str:
     """What the figures rest on."""
     a = plan.assumptions
-    peak, best = (rate / 1e12 for rate in peaks(plan.card, plan.precision))
+    peak, best = (rate / 1e12 for rate in peaks(plan.card, plan.precision, plan.flavour))
     in_fp32, in_fp16 = ("", "") if peak == best else (" with sums in FP32", " with sums in FP16")
     return (
         "Predictions, not measured on a card; `make verify` measures them there.\n"
@@ -81,7 +92,7 @@ def _pictures(plan: Plan) -> list[str]:
     impossible = False
     for height, width in PICTURES:
         cut = plan.tiling(height, width)
-        limit, expected, _ = times(plan.card, plan.network, plan.precision, cut.px, plan.assumptions)
+        limit, expected, _ = plan.times(cut.px)
         alone = alone_bytes(plan, height, width)
         memory = "2^31 elements" if alone is None else _mib(alone)
         row = [f"{height}x{width}", f"{cut.requests}", memory, time_text(limit), time_text(expected)]

@@ -14,7 +14,7 @@ from ..errors import CannotBuildHereError, CardError, PlanError
 from ..precisions import FP16
 from ..repository import by_size, network_size, shapes_text
 from .cards import Card, select
-from .planner import DEFAULTS, MIB, Plan, make_plan, times
+from .planner import DEFAULTS, MIB, Plan, make_plan
 from .replaced import CLAIMS, words
 from .report import alone_bytes, table, time_text
 
@@ -156,8 +156,8 @@ def columns(found: Sequence[Row], prices: Mapping[str, float]) -> list[list[str]
             result.append(start + ["nothing fits"] + [""] * (len(head) - 4))
             continue
         plan = row.plan
-        limit, expected, _ = _times(plan, REFERENCE[0] * REFERENCE[1])
-        megapixel = _times(plan, MEGAPIXEL)[1]
+        limit, expected, _ = plan.times(REFERENCE[0] * REFERENCE[1])
+        megapixel = plan.times(MEGAPIXEL)[1]
         cells = [
             shapes_text(plan).replace(",", ", "),
             str(plan.instances),
@@ -182,8 +182,8 @@ def as_json(found: Mapping[str, Sequence[Row]], prices: Mapping[str, float]) -> 
         for row in model_rows:
             facts: dict[str, Any] = {"model": model, "card": row.card.key, "vram_mib": row.card.vram_mib}
             if row.plan is not None:
-                limit, expected, _ = _times(row.plan, REFERENCE[0] * REFERENCE[1])
-                megapixel = _times(row.plan, MEGAPIXEL)[1]
+                limit, expected, _ = row.plan.times(REFERENCE[0] * REFERENCE[1])
+                megapixel = row.plan.times(MEGAPIXEL)[1]
                 facts |= {
                     "shapes": [list(p.max_hw) for p in row.plan.profiles],
                     "instances": row.plan.instances,
@@ -226,7 +226,7 @@ def draw(models: Sequence[Model], cards: Sequence[Card], path: Path) -> None:
             plans = [row.plan for row in rows(model, whole)]
             places = [place + (index - (len(sizes) - 1) / 2) * height for place in range(len(whole))]
             largest = [p.profiles[0].max_px / 1e6 if p else 0.0 for p in plans]
-            latency = [_times(p, REFERENCE[0] * REFERENCE[1])[0] * 1e3 if p else 0.0 for p in plans]
+            latency = [p.times(REFERENCE[0] * REFERENCE[1])[0] * 1e3 if p else 0.0 for p in plans]
             left.barh(places, largest, height, label=name)
             bars = right.barh(places, latency, height, label=name)
             right.bar_label(bars, [time_text(ms / 1e3) for ms in latency], padding=2, fontsize=7)
@@ -245,10 +245,6 @@ def draw(models: Sequence[Model], cards: Sequence[Card], path: Path) -> None:
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)
     write_file(path, drawn.getvalue())
-
-
-def _times(plan: Plan, px: int) -> tuple[float, float, float]:
-    return times(plan.card, plan.network, plan.precision, px, plan.assumptions)
 
 
 def _replaced(models: Sequence[Model], cards: Sequence[Card]) -> str:
@@ -276,7 +272,7 @@ def _beside(model: Model, card: Card, side: int, claimed_ms: float | None) -> st
     plan = make_plan(card, network_size(model), FP16)
     cut = plan.tiling(side, side)
     alone = alone_bytes(plan, side, side)
-    limit = _times(plan, cut.px)[0]
+    limit = plan.times(cut.px)[0]
     how = "fits" if cut.requests == 1 else f"{cut.requests} tiles"
     memory = f", {alone / 1e9:.1f} GB" if alone is not None and cut.requests == 1 else ""
     impossible = ", **its time is below the limit**" if claimed_ms is not None and claimed_ms / 1e3 < limit else ""

@@ -19,6 +19,7 @@ from .builder import BuildOptions, Progress
 from .cards import Card
 from .engine import Engine, build_engine
 from .flavours import RTX, TENSORRT, Toolbox, choose, is_card, supports_rtx
+from .layers import convolutions_text
 from .planner import MIB, Plan, make_plan
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Workshop:
     def make(self, model: Model, card: Card, flavour: str) -> Made:
         """The engine of a model for a card with its configurations, built unless it is there."""
         onnx = self.onnx(model)
-        plan = make_plan(card, repository.network_size(model), self.precision)
+        plan = make_plan(card, repository.network_size(model), self.precision, flavour)
         devices = self.toolbox.devices if flavour == TENSORRT else ()
         with _progress_bar(f"{model.name} for {card.key}") as progress:
             engine = build_engine(
@@ -149,7 +150,10 @@ class Table:
             short = error.short if isinstance(error, CannotBuildHereError) else "another card is in this machine"
             result = f"not here: {short}" if outcome.elsewhere else "failed"
             return self._line(outcome.card.key, model, "-", "-", result)
-        result = f"built in {made.engine.sidecar['builder']['seconds']:.1f} s" if made.engine.built else "up to date"
+        builder = made.engine.sidecar["builder"]
+        result = f"built in {builder['seconds']:.1f} s" if made.engine.built else "up to date"
+        if formats := convolutions_text(builder["convolutions"]):
+            result += f"; {formats}"
         megabytes = f"{made.engine.sidecar['engine']['size_bytes'] / 1e6:.1f}"
         return self._line(outcome.card.key, model, made.engine.plan.name, megabytes, result)
 
@@ -202,7 +206,8 @@ def made_text(made: Made) -> str:
     model, plan, engine = made.model, made.plan, made.engine
     if not engine.built:
         anew = ", described anew in its sidecar" if engine.described_anew else ""
-        return f"{written}  {model.name}: {engine.plan} is up to date{anew}"
+        formats = convolutions_text(engine.sidecar["builder"]["convolutions"])
+        return f"{written}  {model.name}: {engine.plan} is up to date{anew}" + (f"; {formats}" if formats else "")
     builder, parity = engine.sidecar["builder"], made.onnx.sidecar["parity"]
     contexts = ", ".join(f"{size // MIB:,}" for size in builder["context_bytes"]) or "not told"
     text = (
@@ -213,6 +218,8 @@ def made_text(made: Made) -> str:
         f"    a context needs {contexts} MiB (builder), {plan.activations_bytes // MIB:,} planned, "
         f"{plan.workspace_bytes // MIB:,} of scratch beside it"
     )
+    if formats := convolutions_text(builder["convolutions"]):
+        text += f"\n    {formats}, as the builder's log lists them"
     if "psnr_db" not in parity:
         return text
     return text + (
@@ -232,7 +239,7 @@ def next_steps(card: Card, flavour: str, precision: str) -> str:
         )
     also = f"\n  for TensorRT for RTX, built anywhere: make engines {options} FLAVOUR={RTX}"
     return f"  loads in Triton's container with the same TensorRT, on this card: make up {options}" + (
-        also if supports_rtx(card) else ""
+        also if supports_rtx(card, precision) else ""
     )
 
 
