@@ -80,6 +80,8 @@ def gpu_config(model: Model, plan: Plan) -> str:
       card that cannot hold what was planned refuses at the start, not at night.
     - Contexts are allocated STATIC, that is at the start. All profiles have the same area, so ON_PROFILE_CHANGE would
       save nothing.
+    - A stream of its own for answers where copies are a visible part of a request: Triton's backend then copies one
+      answer while it computes the next, with a second set of buffers, and needs no second instance for it.
     - CUDA graphs for the tile's exact shape where launches are a visible part of a request; see `Plan.cuda_graphs`.
     - No response cache: a picture is rarely sent twice, and its answer is nine times as large.
     """
@@ -102,6 +104,8 @@ def gpu_config(model: Model, plan: Plan) -> str:
         sample.inputs[INPUT].dims.extend([*profile.max_hw, 3])
         sample.inputs[INPUT].random_data = True
     config.response_cache.enable = False
+    if plan.output_copy_stream:
+        config.optimization.cuda.output_copy_stream = True
     if plan.cuda_graphs:
         config.optimization.cuda.graphs = True
         graph = config.optimization.cuda.graph_spec.add(batch_size=1)

@@ -112,6 +112,7 @@ def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavou
     fits = int(said(config)["planned_model_mib"]) + int(said(config)["planned_server_mib"])
     assert fits <= int(said(config)["vram_budget_mib"]) + 2  # each is rounded up
     assert config.optimization.cuda.graphs == plan.cuda_graphs
+    assert config.optimization.cuda.output_copy_stream == plan.output_copy_stream
     assert not config.response_cache.enable
     assert not config.HasField("dynamic_batching")
 
@@ -127,7 +128,7 @@ def test_cuda_graphs_are_captured_for_the_tile_where_launches_are_visible() -> N
     config = parse(gpu_config(MODELS["edsr_baseline_x3"], eager))
     assert config.optimization.cuda.graphs
     assert list(config.optimization.cuda.graph_spec[0].input["image"].dim) == [eager.side, eager.side, 3]
-    off = parse(gpu_config(MODELS["edsr_baseline_x3"], replace(eager, cuda_graphs=False)))
+    off = parse(gpu_config(MODELS["edsr_baseline_x3"], replace(eager, cuda_graphs=False, output_copy_stream=False)))
     assert not off.HasField("optimization")
 
 

@@ -164,6 +164,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "tile": [plan.side, plan.side],
         "halo_px": plan.network.halo_px,
         "instances": plan.instances,
+        "output_copy_stream": plan.output_copy_stream,
         "cuda_graphs": plan.cuda_graphs,
         "workspace_bytes": plan.workspace_bytes,
         "weights_bytes": plan.weights_bytes,

@@ -40,9 +40,9 @@ comes back has 9 times as many.
   memory the driver reports. MIG slices are parts of a large card that the driver shows as cards of their own.
 - **largest request**: height x width of what is answered in one piece; a second and third shape are for wide and tall
   pictures (16:9, 9:16). Larger pictures of any size are cut into tiles of the first shape.
-- **instances**: copies of the model on the card: while one computes, another copies pictures over PCIe.
-- **memory MiB**: the predicted peak of a server that serves this model alone. {margin:.0%} of the card stay free:
-  for the driver, fragmentation and other programs.
+- **memory MiB**: the predicted peak of a server that serves this model alone, with TensorRT in one instance (`make plan
+  FLAVOUR=tensorrt-rtx` has the other). {margin:.0%} of the card stay free: for the driver, fragmentation and other
+  programs.
 - **decided by**: why the largest request is not larger. *time*: it should keep the card for {seconds:g} s at most.
   *request size*: nothing over a 4K picture is planned. *memory*: the card has no more. *tensor elements*: TensorRT
   takes 2^31-1 in a tensor. *context*: its builder plans no larger working memory. *smallest tile*: a tile must be wider
@@ -145,7 +145,7 @@ def is_slice(card: Card) -> bool:
 
 def columns(found: Sequence[Row], prices: Mapping[str, float]) -> list[list[str]]:
     """The table of one model as text; the first row is its head."""
-    head = ["card", "tier", "VRAM MiB", "largest request", "instances", "memory MiB", "decided by"]
+    head = ["card", "tier", "VRAM MiB", "largest request", "memory MiB", "decided by"]
     head += ["512x512 at the limit", "expected", "1 MP expected", "expected MP/s"] + (
         ["cost of 1,000"] if prices else []
     )
@@ -160,7 +160,6 @@ def columns(found: Sequence[Row], prices: Mapping[str, float]) -> list[list[str]
         megapixel = plan.times(MEGAPIXEL)[1]
         cells = [
             shapes_text(plan).replace(",", ", "),
-            str(plan.instances),
             f"{plan.total_bytes // MIB:,}",
             plan.decided_by,
             f"{limit * 1e3:.1f} ms",
