@@ -177,12 +177,21 @@ def render(models: Iterable[Model], cards: Iterable[Card], repository: Path) -> 
     return files
 
 
-def render_card(model: Model, card: Card, precision: str, repository: Path) -> dict[Path, str]:
-    """The configurations of one model on one card: TensorRT's, and TensorRT for RTX's where that supports the card."""
+def render_card(
+    model: Model, card: Card, precision: str, repository: Path, known: Plan | None = None
+) -> dict[Path, str]:
+    """The configurations of one model on one card: TensorRT's, and TensorRT for RTX's where that supports the card.
+
+    `known` is the plan for one of the two, where more is known than the planner can tell.
+    """
     files = {}
     for flavour in [TENSORRT, RTX] if supports_rtx(card, precision) else [TENSORRT]:
         try:
-            plan = make_plan(card, network_size(model), precision, flavour)
+            plan = (
+                known
+                if known and known.flavour == flavour
+                else make_plan(card, network_size(model), precision, flavour)
+            )
         except PlanError:
             continue
         name = f"{Variant(card.key, precision, flavour).name}.pbtxt"

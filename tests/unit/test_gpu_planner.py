@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from edsr_conversion import PlanError, load_models, random_network
+from edsr_conversion.errors import EngineError
 from edsr_conversion.gpu.cards import Card, load_cards
+from edsr_conversion.gpu.engine import planned_with
 from edsr_conversion.gpu.planner import (
     FORMATS,
     MAX_ACTIVATIONS,
@@ -254,3 +256,28 @@ def test_8_bits_are_expected_to_be_faster_with_tensorrt_alone() -> None:
     assert seconds["int8", TENSORRT] < seconds["fp16", TENSORRT] == seconds["fp16", RTX]
     assert seconds["int8", RTX] > 1.5 * seconds["fp16", RTX]  # it moves twice the bytes
     assert peaks(card, "int8", RTX)[0] == card.fp16_tflops * 1e12
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_cuda_and_its_libraries_are_charged_once_with_tensorrt_and_per_instance_without(precision: str) -> None:
+    card, a = CARDS["a100-40gb"], Assumptions()
+    inside, apart = (make_plan(card, BASELINE, precision, flavour) for flavour in (TENSORRT, RTX))
+    assert (inside.server_bytes, inside.process_bytes) == (a.server_bytes + a.process_bytes, 0)
+    assert (apart.server_bytes, apart.process_bytes) == (a.server_bytes, a.process_bytes)
+
+
+@pytest.mark.parametrize("flavour", [TENSORRT, RTX])
+def test_a_plan_follows_an_engine_that_needs_more_than_predicted(flavour: str) -> None:
+    plan = make_plan(CARDS["h100"], FULL, "fp16", flavour)
+    told = plan.context_sizes if flavour == TENSORRT else (plan.activations_bytes,) * len(plan.profiles)
+    assert plan.following(told) is plan
+    assert plan.following([size - 1 for size in told]) is plan
+    assert plan.following(()) is plan  # a builder that tells nothing
+    larger = plan.following([told[0] + 500 * MIB, *told[1:]])
+    assert larger.context_bytes == plan.context_bytes + 500 * MIB
+    assert larger.total_bytes > plan.total_bytes
+    assert larger.fits_the_card()
+    assert "needs 16,835 MiB for its largest context, and 16,335 were predicted" in larger.notes[-1]
+    assert planned_with(plan, [told[0] + 500 * MIB, *told[1:]]) == larger
+    with pytest.raises(EngineError, match=r"needs \d+,\d+ MiB for a context.*in all. The card has 73,403 to give"):
+        planned_with(plan, [40_000 * MIB for _ in told])

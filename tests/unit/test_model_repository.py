@@ -117,6 +117,15 @@ def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavou
     assert not config.HasField("dynamic_batching")
 
 
+def test_a_configuration_follows_what_its_engine_needs() -> None:
+    plan = planned("edsr_baseline_x3", "h100")
+    larger = plan.following([size + 2**30 for size in plan.context_sizes])
+    files = render_card(MODELS["edsr_baseline_x3"], CARDS["h100"], "fp16", REPOSITORY, larger)
+    (told,) = (said(parse(text)) for text in files.values())
+    expected = planned("edsr_baseline_x3", "h100").instance_bytes / 2**20 + 1024 * len(plan.profiles)
+    assert int(told["planned_model_mib"]) == pytest.approx(expected, abs=1)
+
+
 def test_cuda_graphs_are_captured_for_the_tile_where_launches_are_visible() -> None:
     fastest = max(CARDS.values(), key=lambda card: card.fp16_tflops)
     from edsr_conversion.gpu.planner import Assumptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -93,7 +93,7 @@ def build_engine(
             "name": onnx.sidecar["name"],
             "identity": identity,
             "engine": {"file": path.name, "sha256": digest, "size_bytes": len(content)},
-            **_origin(onnx, plan, flavour, version, options),
+            **_origin(onnx, plan.following(builder["context_bytes"]), flavour, version, options),
             "builder": builder,
         }
 
@@ -106,7 +106,7 @@ def build_engine(
         timing = cache / "timing" / f"{plan.card.key}-{version}.cache" if cache else None
         log = cache / "log" / f"{onnx.sidecar['name']}-{name}.log" if cache else None
         built = build(request, progress, timing, log)
-        check_memory(plan, built, flavour)
+        planned_with(plan, built.context_bytes)
         sidecar = sidecar_of(built.plan, _builder_facts(built, device))
         write_pair(path, built.plan, sidecar_path, _json(sidecar))
     return Engine(path, True, sidecar)
@@ -169,6 +169,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "workspace_bytes": plan.workspace_bytes,
         "weights_bytes": plan.weights_bytes,
         "context_bytes": plan.context_bytes,
+        "contexts_bytes": plan.contexts_bytes,
         "io_bytes": plan.io_bytes,
         "instance_bytes": plan.instance_bytes,
         "process_bytes": plan.process_bytes,
@@ -186,16 +187,21 @@ def describe(plan: Plan) -> dict[str, Any]:
     }
 
 
-def check_memory(plan: Plan, built: Built, flavour: str) -> None:
-    """Raise EngineError if a context of the engine needs more memory than the plan counted."""
-    # What TensorRT for RTX reports are the activations alone, without its working memory.
-    counted = plan.activations_bytes if flavour == RTX else plan.context_bytes
-    if (worst := max(built.context_bytes, default=0)) > counted:
+def planned_with(plan: Plan, context_bytes: Sequence[int]) -> Plan:
+    """The plan with what the engine itself says of its contexts.
+
+    Raises:
+        EngineError: with that it does not fit the card.
+    """
+    followed = plan.following(context_bytes)
+    if followed is not plan and not followed.fits_the_card():
         raise EngineError(
-            f"The engine for {plan.card.name} needs {worst // MIB:,} MiB for a context, more than the "
-            f"{counted // MIB:,} planned; nothing was written. Please report it: "
-            "the planner's memory model is wrong for this network."
+            f"The engine for {plan.card.name} needs {followed.context_bytes // MIB:,} MiB for a context, where "
+            f"{plan.context_bytes // MIB:,} were planned, and {followed.total_bytes // MIB:,} MiB in all. The card has "
+            f"{plan.budget_bytes // MIB:,} to give; nothing was written. Please report it: the planner's memory model "
+            "is wrong for this network."
         )
+    return followed
 
 
 def _loads_in(flavour: str, version: str, options: BuildOptions) -> str:

@@ -8,8 +8,9 @@ number of pixels, the aspect 16:9, and ranges that are disjoint, which Triton's 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from edsr_serving.variants import INT8, RTX, TENSORRT, engine_precision
 
@@ -49,9 +50,11 @@ class Assumptions:
 
     Attributes:
         margin: part of the memory that stays free.
-        server_bytes: CUDA context and memory pool of the tritonserver process.
-        process_bytes: CUDA context and libraries of one instance; TensorRT for RTX has a process for each.
-        scratch_bytes: working memory of one context beside its activations; the builder's workspace limit.
+        server_bytes: memory pools of the tritonserver process, and, where it runs no engine itself, its CUDA context.
+        process_bytes: CUDA context and libraries of a process that runs engines. With TensorRT that is the server,
+            however many instances and models it has; TensorRT for RTX has a process for each instance.
+        scratch_bytes: working memory of one context beside its activations; the builder's workspace limit, which in
+            TensorRT does not limit the activations.
         efficiency: part of the dense peak that convolutions reach.
         bandwidth_efficiency: part of the memory bandwidth that is reached.
         max_request_s: longest time one request may keep the card, at that efficiency: others wait behind it.
@@ -112,7 +115,8 @@ class Plan:
     """What to build for a card, and what is predicted of it. `limits` and `notes` say why.
 
     With `output_copy_stream`, Triton's `tensorrt` backend has two sets of input and output buffers, both in `io_bytes`,
-    and an answer is copied to the host while the next picture is computed.
+    and an answer is copied to the host while the next picture is computed. `told_context_bytes` are an engine's own
+    figures of its contexts, one per profile, in place of the predicted ones; see `following`.
     """
 
     card: Card
@@ -136,7 +140,8 @@ class Plan:
     decided_by: str
     limits: tuple[Limit, ...]
     assumptions: Assumptions
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    told_context_bytes: tuple[int, ...] = ()
 
     @property
     def side(self) -> int:
@@ -144,20 +149,54 @@ class Plan:
         return self.profiles[0].max_hw[0]
 
     @property
+    def context_sizes(self) -> tuple[int, ...]:
+        """Bytes of each profile's execution context: activations and working memory."""
+        if self.told_context_bytes:
+            return self.told_context_bytes
+        px = (profile.max_px for profile in self.profiles)
+        return tuple(self.network.activations(each, self.precision) + self.workspace_bytes for each in px)
+
+    @property
     def context_bytes(self) -> int:
-        """One execution context: activations and working memory. Each profile of each instance has one."""
-        return self.activations_bytes + self.workspace_bytes
+        """Of the largest of them."""
+        return max(self.context_sizes)
+
+    @property
+    def contexts_bytes(self) -> int:
+        """Of all contexts of an instance."""
+        return len(self.profiles) * self.context_bytes
 
     @property
     def instance_bytes(self) -> int:
-        """Process, weights, a context per profile, input and output buffers. Triton's instances share none of it."""
-        contexts = len(self.profiles) * self.context_bytes
-        return self.process_bytes + self.weights_bytes + contexts + self.io_bytes
+        """What an instance adds: its process if it has one, weights, contexts, input and output buffers.
+
+        Triton's instances share none of it.
+        """
+        return self.process_bytes + self.weights_bytes + self.contexts_bytes + self.io_bytes
 
     @property
     def total_bytes(self) -> int:
         """Predicted peak on the card."""
         return self.server_bytes + self.instances * self.instance_bytes
+
+    def fits_the_card(self) -> bool:
+        """Whether all of it is within what may be planned."""
+        return self.total_bytes <= self.budget_bytes
+
+    def following(self, context_bytes: Sequence[int]) -> Plan:
+        """The same plan with an engine's own figures of its contexts, where one of them is larger than predicted.
+
+        A builder may choose kernels that need more than activations and scratch. That is no reason to refuse an engine
+        which fits the card all the same, see `fits_the_card`; but what is told of its memory has to be true.
+        """
+        sizes = tuple(context_bytes)
+        if self.flavour == RTX:  # whose builder tells the activations alone
+            sizes = tuple(size + self.workspace_bytes for size in sizes)
+        if len(sizes) != len(self.profiles) or all(map(operator.le, sizes, self.context_sizes)):
+            return self
+        predicted, needed = self.context_bytes // MIB, max(sizes) // MIB
+        note = f"the engine needs {needed:,} MiB for its largest context, and {predicted:,} were predicted"
+        return replace(self, told_context_bytes=sizes, notes=(*self.notes, note))
 
     def times(self, px: int) -> tuple[float, float, float]:
         """`times` of a request on this card."""
@@ -233,54 +272,72 @@ def make_plan(
 
     px = side * side
     limit_s, expected_s, copy_s = times(card, network, precision, px, assumptions, flavour)
-    gain = copy_s / expected_s
-    budget = _budget(card, assumptions)
-    context = network.activations(px, precision) + assumptions.scratch_bytes
-    io_bytes = px * network.io_per_px()
-    fixed = assumptions.process_bytes + network.weights_bytes(precision)
-
-    def total(instances: int, profiles: int, buffers: int = 1) -> int:
-        return assumptions.server_bytes + instances * (fixed + profiles * context + buffers * io_bytes)
-
-    wanted = 1 + min(math.ceil(gain), assumptions.max_instances - 1) if gain >= assumptions.min_gain else 1
-    wanted = 1 if flavour == TENSORRT else wanted
-    instances = max(n for n in range(1, wanted + 1) if n == 1 or total(n, 1) <= budget)
-    three = total(instances, 3) <= budget
-    # Triton's own backend hides copies within one instance; ours answers one request after the other.
-    stream = flavour == TENSORRT and gain >= assumptions.min_stream_gain
-    stream = stream and total(instances, 3 if three else 1, 2) <= budget
-    launches_s = network.kernels(precision, flavour) * assumptions.launch_s
-    graphs = launches_s >= assumptions.graphs_worth * expected_s
-    notes = (
-        _stream_note(stream, gain, io_bytes) if flavour == TENSORRT else _instances_note(instances, wanted, gain),
-        _profiles_note(three, context, total(instances, 3), budget, side),
-        f"CUDA graphs {'on' if graphs else 'off'}: launching kernels takes {launches_s / expected_s:.1%} of the "
-        "largest request",
-    )
-    return Plan(
+    server_bytes, process_bytes = _processes(flavour, assumptions)
+    plan = Plan(
         card=card,
         network=network,
         precision=precision,
         flavour=flavour,
-        profiles=profiles_of(side, wide=three),
-        instances=instances,
-        output_copy_stream=stream,
-        cuda_graphs=graphs,
+        profiles=profiles_of(side, wide=False),
+        instances=1,
+        output_copy_stream=False,
+        cuda_graphs=False,
         workspace_bytes=assumptions.scratch_bytes,
         weights_bytes=network.weights_bytes(precision),
         activations_bytes=network.activations(px, precision),
-        io_bytes=(2 if stream else 1) * io_bytes,
-        process_bytes=assumptions.process_bytes,
-        server_bytes=assumptions.server_bytes,
-        budget_bytes=budget,
+        io_bytes=px * network.io_per_px(),
+        process_bytes=process_bytes,
+        server_bytes=server_bytes,
+        budget_bytes=_budget(card, assumptions),
         limit_s=limit_s,
         expected_s=expected_s,
         copy_s=copy_s,
         decided_by=decided_by,
         limits=tuple(sorted(limits, key=lambda limit: limit.side)),
         assumptions=assumptions,
-        notes=notes,
     )
+    return _with_graphs(_with_what_fits(plan))
+
+
+def _with_what_fits(plan: Plan) -> Plan:
+    """The plan with all that would make it better and has its memory: instances, profiles, buffers, in this order."""
+    a, gain = plan.assumptions, plan.copy_s / plan.expected_s
+    plan = _with_instances(plan, gain) if plan.flavour == RTX else plan
+    three = replace(plan, profiles=profiles_of(plan.side, wide=True))
+    notes = (*plan.notes, _profiles_note(three))
+    plan = replace(three if three.fits_the_card() else plan, notes=notes)
+    if plan.flavour == RTX:
+        return plan
+    # Triton's own backend hides copies within one instance; ours answers one request after the other.
+    streaming = replace(plan, output_copy_stream=True, io_bytes=2 * plan.io_bytes)
+    stream = gain >= a.min_stream_gain and streaming.fits_the_card()
+    note = _stream_note(stream, gain, plan.io_bytes)
+    return replace(streaming if stream else plan, notes=(*plan.notes, note))
+
+
+def _with_instances(plan: Plan, gain: float) -> Plan:
+    a = plan.assumptions
+    wanted = 1 + min(math.ceil(gain), a.max_instances - 1) if gain >= a.min_gain else 1
+    fitting = [n for n in range(2, wanted + 1) if replace(plan, instances=n).fits_the_card()]
+    instances = max(fitting, default=1)
+    return replace(plan, instances=instances, notes=(*plan.notes, _instances_note(instances, wanted, gain)))
+
+
+def _with_graphs(plan: Plan) -> Plan:
+    launches_s = plan.network.kernels(plan.precision, plan.flavour) * plan.assumptions.launch_s
+    graphs = launches_s >= plan.assumptions.graphs_worth * plan.expected_s
+    note = (
+        f"CUDA graphs {'on' if graphs else 'off'}: launching kernels takes {launches_s / plan.expected_s:.1%} of the "
+        "largest request"
+    )
+    return replace(plan, cuda_graphs=graphs, notes=(*plan.notes, note))
+
+
+def _processes(flavour: str, assumptions: Assumptions) -> tuple[int, int]:
+    """Bytes of the server's process, and of each instance's own if it has one."""
+    if flavour == RTX:
+        return assumptions.server_bytes, assumptions.process_bytes
+    return assumptions.server_bytes + assumptions.process_bytes, 0
 
 
 def profiles_of(side: int, *, wide: bool) -> tuple[Profile, ...]:
@@ -338,7 +395,7 @@ def _budget(card: Card, assumptions: Assumptions) -> int:
 def _limits(card: Card, network: NetworkSize, precision: str, flavour: str, assumptions: Assumptions) -> list[Limit]:
     widest = max(network.filters, network.out_channels)
     budget = _budget(card, assumptions)
-    processes = assumptions.server_bytes + assumptions.process_bytes
+    processes = sum(_processes(flavour, assumptions))
     left = budget - processes - assumptions.scratch_bytes - network.weights_bytes(precision)
 
     def expected(px: int) -> float:
@@ -379,8 +436,8 @@ def _side(permits: Callable[[int], bool]) -> int:
 def _stream_note(stream: bool, gain: float, io_bytes: int) -> str:
     if stream:
         return (
-            f"1 instance: with a second set of buffers, {io_bytes // MIB:,} MiB, it copies over PCIe ({gain:.1%} of the "
-            "time) while it computes"
+            f"1 instance: with a second set of buffers, {io_bytes // MIB:,} MiB, it copies over PCIe ({gain:.1%} of "
+            "the time) while it computes"
         )
     return f"1 instance: more could only hide the copies over PCIe, {gain:.1%} of the computing time"
 
@@ -395,11 +452,12 @@ def _instances_note(instances: int, wanted: int, gain: float) -> str:
     return f"{instances} instances: while one copies over PCIe ({gain:.0%} of the computing time), another computes"
 
 
-def _profiles_note(three: bool, context: int, needed: int, budget: int, side: int) -> str:
-    shapes = f"{side * 3 // 4}x{side * 4 // 3} and {side * 4 // 3}x{side * 3 // 4}"
-    if three:
+def _profiles_note(plan: Plan) -> str:
+    """Of a plan with profiles for wide and tall pictures, whether it fits the card or not."""
+    shapes = " and ".join("x".join(map(str, profile.max_hw)) for profile in plan.profiles[1:])
+    if plan.fits_the_card():
         return f"3 disjoint profiles: pictures up to {shapes} (16:9, 9:16) go in one piece too"
     return (
-        f"1 profile: two more, for {shapes}, would each hold a context of {context // MIB:,} MiB in every instance, "
-        f"{needed // MIB:,} of {budget // MIB:,} MiB; such pictures are tiled"
+        f"1 profile: two more, for {shapes}, would each hold a context of {plan.context_bytes // MIB:,} MiB in every "
+        f"instance, {plan.total_bytes // MIB:,} of {plan.budget_bytes // MIB:,} MiB; such pictures are tiled"
     )

@@ -26,6 +26,7 @@ def plan_text(model: str, plan: Plan) -> str:
     """A plan as `make plan` prints it: what will be built, which constraint decided, what to expect."""
     network, a = plan.network, plan.assumptions
     contexts = f"{len(plan.profiles)} x {_mib(plan.context_bytes)} context{'s' if len(plan.profiles) > 1 else ''}"
+    process = f"{_mib(plan.process_bytes)} process + " if plan.process_bytes else ""
     deciding = next((limit.reason for limit in plan.limits if limit.name == plan.decided_by), "")
     others = ", ".join(f"{limit.name} {limit.side}" for limit in plan.limits if limit.name != plan.decided_by)
     if not deciding:
@@ -34,10 +35,10 @@ def plan_text(model: str, plan: Plan) -> str:
         f"{model}: {network.blocks} blocks x {network.filters} filters, x{network.scale}, {plan.precision}",
         f"  largest request  {shapes_text(plan).replace(',', ', ')}; larger pictures go as tiles of "
         f"{plan.side}x{plan.side}, halo {network.halo_px}",
-        f"  instances        {plan.instances}, each {_mib(plan.process_bytes)} process + {_mib(plan.weights_bytes)} "
-        f"weights + {contexts} + {_mib(plan.io_bytes)} buffers = {_mib(plan.instance_bytes)}",
+        f"  instances        {plan.instances}, each {process}{_mib(plan.weights_bytes)} weights + {contexts} + "
+        f"{_mib(plan.io_bytes)} buffers = {_mib(plan.instance_bytes)}",
         f"  memory           {_mib(plan.total_bytes)} at the peak of {plan.card.vram_mib:,} MiB "
-        f"({plan.total_bytes / plan.card.vram_mib / MIB:.0%}), {_mib(a.server_bytes)} of it the server's",
+        f"({plan.total_bytes / plan.card.vram_mib / MIB:.0%}), {_mib(plan.server_bytes)} of it the server's",
         f"  reserve          {a.margin:.0%} of the card stay free: for the driver, fragmentation and other programs",
         f"  decided by       {plan.decided_by}: {deciding}",
         f"                   the others would allow: {others}",
@@ -64,14 +65,14 @@ def footer(plan: Plan) -> str:
     a = plan.assumptions
     peak, best = (rate / 1e12 for rate in peaks(plan.card, plan.precision, plan.flavour))
     in_fp32, in_fp16 = ("", "") if peak == best else (" with sums in FP32", " with sums in FP16")
+    runs = "each instance's process" if plan.process_bytes else "CUDA and TensorRT in it"
     return (
         "Predictions, not measured on a card; `make verify` measures them there.\n"
         f"  expected  {a.efficiency:.0%} of the card's {peak:g} TFLOP/s{in_fp32}, or {a.bandwidth_efficiency:.0%} of "
         f"its {plan.card.bandwidth_gb_s:,g} GB/s, whichever takes longer\n"
         f"  limit     all of its {best:g} TFLOP/s{in_fp16}: no engine can be faster\n"
         f"  memory    activations as TensorRT for RTX's builder counts them; assumed: {_mib(a.server_bytes)} for the "
-        f"server, {_mib(a.process_bytes)} for an\n            instance's process, {_mib(a.scratch_bytes)} of scratch "
-        "per context"
+        f"server, {_mib(a.process_bytes)} for\n            {runs}, {_mib(a.scratch_bytes)} of scratch per context"
     )
 
 

@@ -17,7 +17,7 @@ from ..derive import Derived, derive
 from ..errors import CannotBuildHereError, CardError, ConversionError
 from .builder import BuildOptions, Progress
 from .cards import Card
-from .engine import Engine, build_engine
+from .engine import Engine, build_engine, planned_with
 from .flavours import RTX, TENSORRT, Toolbox, choose, is_card, supports_rtx
 from .layers import convolutions_text
 from .planner import MIB, Plan, make_plan
@@ -105,7 +105,8 @@ class Workshop:
                 cache=self.root / CACHE,
                 device=next((device.name for device in devices if is_card(device, card)), ""),
             )
-        files = repository.render_card(model, card, self.precision, self.root / "model_repository")
+        plan = planned_with(plan, engine.sidecar["builder"]["context_bytes"])
+        files = repository.render_card(model, card, self.precision, self.root / "model_repository", plan)
         return Made(model, plan, onnx, engine, repository.write(files))
 
     def version(self, flavour: str) -> str:
@@ -220,6 +221,10 @@ def made_text(made: Made) -> str:
     )
     if formats := convolutions_text(builder["convolutions"]):
         text += f"\n    {formats}, as the builder's log lists them"
+    if plan.told_context_bytes:
+        text += (
+            f"\n    warning: {plan.notes[-1]}; the configuration and the sidecar follow the engine, which fits the card"
+        )
     if "psnr_db" not in parity:
         return text
     return text + (
