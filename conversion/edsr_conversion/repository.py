@@ -15,7 +15,8 @@ from .convert import write_file
 from .errors import ConversionError, PlanError
 from .gpu.cards import Card
 from .gpu.flavours import RTX, TENSORRT, supports_rtx
-from .gpu.planner import NetworkSize, Plan, make_plan
+from .gpu.planner import NetworkSize, Plan, make_plan, shape_text
+from .gpu.profiles import outermost
 from .network import receptive_radius_px
 from .precisions import FP16
 from .serving_graph import INPUT, OUTPUT
@@ -77,12 +78,13 @@ def gpu_config(model: Model, plan: Plan) -> str:
 
     - One instance group, whose instances hold every profile: Triton hands a request to any free instance.
     - Warm-up at every profile's largest shape: the first request of each would otherwise pay for lazy loading, and a
-      card that cannot hold what was planned refuses at the start, not at night.
-    - Contexts are allocated STATIC, that is at the start. All profiles have the same area, so ON_PROFILE_CHANGE would
-      save nothing.
+      card that cannot hold what was planned refuses at the start, not at night. The small profile's at what it is
+      tuned for.
+    - Contexts are allocated at the start, either way: Triton gives each its one profile when it loads. STATIC makes all
+      as large as the largest; where there is a small profile, ON_PROFILE_CHANGE makes each as large as its own.
     - A stream of its own for answers where copies are a visible part of a request: Triton's backend then copies one
       answer while it computes the next, with a second set of buffers, and needs no second instance for it.
-    - CUDA graphs for the tile's exact shape where launches are a visible part of a request; see `Plan.cuda_graphs`.
+    - CUDA graphs, in Triton's own backend for the tile's exact shape, where launches are a visible part of a request.
     - No response cache: a picture is rarely sent twice, and its answer is nine times as large.
     """
     from tritonclient.grpc import model_config_pb2
@@ -99,18 +101,21 @@ def gpu_config(model: Model, plan: Plan) -> str:
     ):  # Triton takes the field for its own backend only; ours uses every profile of the engine
         group.profile.extend(str(index) for index in range(len(plan.profiles)))
     for profile in plan.profiles:
-        sample = config.model_warmup.add(name=f"largest {profile.name}", batch_size=1)
+        is_small = profile not in outermost(plan.profiles)
+        sample = config.model_warmup.add(name=profile.name if is_small else f"largest {profile.name}", batch_size=1)
         sample.inputs[INPUT].data_type = model_config_pb2.TYPE_UINT8
-        sample.inputs[INPUT].dims.extend([*profile.max_hw, 3])
+        sample.inputs[INPUT].dims.extend([*(profile.opt_hw if is_small else profile.max_hw), 3])
         sample.inputs[INPUT].random_data = True
     config.response_cache.enable = False
     if plan.output_copy_stream:
         config.optimization.cuda.output_copy_stream = True
     if plan.cuda_graphs:
         config.optimization.cuda.graphs = True
-        graph = config.optimization.cuda.graph_spec.add(batch_size=1)
-        graph.input[INPUT].dim.extend([plan.side, plan.side, 3])
-    strategy = {} if plan.flavour == RTX else {"execution_context_allocation_strategy": "STATIC"}
+        if plan.flavour == TENSORRT:
+            graph = config.optimization.cuda.graph_spec.add(batch_size=1)
+            graph.input[INPUT].dim.extend([plan.side, plan.side, 3])
+    allocation = "STATIC" if plan.has_contexts_of_one_size else "ON_PROFILE_CHANGE"
+    strategy = {} if plan.flavour == RTX else {"execution_context_allocation_strategy": allocation}
     return _text(config, parameters(model) | gpu_parameters(plan) | strategy, GPU_HEADER)
 
 
@@ -131,7 +136,7 @@ def parameters(model: Model) -> dict[str, str]:
 
 
 def gpu_parameters(plan: Plan) -> dict[str, str]:
-    """What follows from the plan: `max_shapes` are the largest HxW, one per profile; a picture must fit one of them."""
+    """What follows from the plan: `max_shapes` are the largest HxW; a picture must fit one of them."""
     return {
         "gpu": plan.card.key,
         "flavour": plan.flavour,
@@ -148,8 +153,8 @@ def gpu_parameters(plan: Plan) -> dict[str, str]:
 
 
 def shapes_text(plan: Plan) -> str:
-    """ "1440x1440,1080x1920,1920x1080": largest height x width of every profile."""
-    return ",".join("x".join(map(str, profile.max_hw)) for profile in plan.profiles)
+    """ "1440x1440,1080x1920,1920x1080": the plan's `max_shapes`."""
+    return ",".join(map(shape_text, plan.max_shapes))
 
 
 def network_size(model: Model) -> NetworkSize:

@@ -251,7 +251,7 @@ def _problem(built: Path, sidecar_path: Path, config: Path, entry: str, command:
         sidecar = read_json(sidecar_path)
         digest, source = sidecar[entry]["sha256"], sidecar["source"]["sha256"]
         if entry == "engine":
-            built_shapes = ",".join(f"{p['max'][1]}x{p['max'][2]}" for p in sidecar["plan"]["profiles"])
+            built_shapes = ",".join("x".join(map(str, shape)) for shape in sidecar["plan"]["max_shapes"])
             _ = Path(sidecar["onnx"]["file"]), sidecar["onnx"]["sha256"], sidecar["version"], sidecar["card"]["name"]
             _ = list(sidecar["card"]["driver_names"]), sidecar["card"]["compute_capability"]
             _ = Variant(sidecar["card"]["key"], sidecar.get("precision", DEFAULT_PRECISION))

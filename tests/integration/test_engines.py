@@ -122,6 +122,21 @@ def test_the_builder_needs_the_memory_that_was_planned(project: Path) -> None:
                 assert built.weights_bytes == pytest.approx(network.weights_bytes(precision), rel=0.01)
 
 
+def test_a_small_profile_has_a_context_of_its_own_size_and_kernels_of_its_own(
+    engines: Callable[..., subprocess.CompletedProcess[str]], project: Path
+) -> None:
+    model, cards = load_models(project)["edsr_baseline_x3"], load_cards(project)
+    plan = make_plan(cards["rtx-5090"], network_size(model), "fp16", RTX)
+    done = engines("--gpu", "rtx-5090", "--model", "edsr_baseline_x3", "--tuned-for", "1080x1920")
+    assert done.returncode == 0, done.stderr
+    said = sidecar(project, "edsr_baseline_x3", "rtx-5090-rtx")
+    assert said["plan"]["profiles"][0]["opt"] == [1, 1080, 1920, 3]
+    assert said["plan"]["profiles"][-1]["opt"] == [1, 512, 512, 3]
+    assert said["builder"]["context_bytes"] == [size - plan.workspace_bytes for size in plan.context_sizes]
+    assert said["builder"]["convolutions"] == {"Half": 35}
+    assert_one_line_error(engines("--gpu", "t4", "--tuned-for", "4000x3000"), 11, "cannot be tuned for 4000x3000")
+
+
 @pytest.mark.parametrize("capability", RTX_COMPUTE_CAPABILITIES)
 def test_no_architecture_needs_more_than_was_planned(project: Path, capability: str) -> None:
     folder = project / "model_repository" / "tiny" / "1"

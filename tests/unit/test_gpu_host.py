@@ -34,6 +34,12 @@ def test_a_picture_no_profile_takes_is_refused_with_the_largest_shapes(shape: tu
         choose_profile(PROFILES, *shape)
 
 
+def test_the_smallest_profile_that_takes_a_picture_is_the_one_tuned_for_it() -> None:
+    with_small = (*PROFILES, ShapeRange((1, 1), (1024, 1024)))
+    assert choose_profile(with_small, 512, 512) == choose_profile(with_small, 1024, 1) == len(PROFILES)
+    assert choose_profile(with_small, 1025, 1) == choose_profile(PROFILES, 1025, 1)
+
+
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=50))
 def test_a_growing_buffer_is_large_enough_and_never_leaks(sizes: list[int]) -> None:
     held: dict[int, int] = {}
@@ -124,7 +130,7 @@ def engine(tmp_path: Path) -> Callable[..., Path]:
             "engine": {"sha256": hashlib.sha256(b"plan").hexdigest()},
             "source": {"sha256": "a" * 64},
             "onnx": {"file": "model.fp16.onnx", "sha256": hashlib.sha256(b"onnx").hexdigest()},
-            "plan": {"profiles": [{"max": [1, 96, 96, 3]}], "vram_bytes": 15360 * 2**20},
+            "plan": {"max_shapes": [[96, 96]], "vram_bytes": 15360 * 2**20},
             "version": "1.7",
             "card": {"key": "t4", "name": "NVIDIA T4", "compute_capability": "7.5", "driver_names": ["Tesla T4"]},
         } | changes
@@ -163,7 +169,7 @@ def test_an_engine_that_is_not_whole_is_not_served(
 
 def test_an_engine_of_another_graph_or_plan_is_not_served(engine: Callable[..., Path]) -> None:
     engine("other-graph", source={"sha256": "b" * 64})
-    repository = engine("other-plan", plan={"profiles": [{"max": [1, 48, 48, 3]}]})
+    repository = engine("other-plan", plan={"max_shapes": [[48, 48]]})
     problems = {model.name: model.problem for model in find_models(repository, "t4-rtx")}
     assert "another graph" in problems["other-graph"]
     assert "built for 48x48, but t4-rtx.pbtxt says 96x96" in problems["other-plan"]

@@ -90,7 +90,8 @@ def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavou
     assert config.default_model_filename == f"{Variant(key, flavour=flavour).name}.plan"
     if flavour == TENSORRT:
         assert config.platform == "tensorrt_plan"
-        assert said(config)["execution_context_allocation_strategy"] == "STATIC"
+        strategy = "STATIC" if len({profile.max_px for profile in plan.profiles}) == 1 else "ON_PROFILE_CHANGE"
+        assert said(config)["execution_context_allocation_strategy"] == strategy
     else:
         assert config.backend == "tensorrt_rtx"
     assert config.max_batch_size == 1
@@ -101,9 +102,10 @@ def test_a_gpu_configuration_parsed_back_is_the_plan(name: str, key: str, flavou
     # Triton refuses the field for other backends than its own; tensorrt_rtx uses every profile of the engine.
     assert list(group.profile) == ([str(index) for index in range(len(plan.profiles))] if flavour == TENSORRT else [])
     shapes = [tuple(map(int, text.split("x"))) for text in said(config)["max_shapes"].split(",")]
-    assert shapes == [profile.max_hw for profile in plan.profiles]
+    assert shapes == [profile.max_hw for profile in plan.profiles if profile.name != "small"]
     warm = [tuple(sample.inputs["image"].dims) for sample in config.model_warmup]
-    assert warm == [(*shape, 3) for shape in shapes]
+    small = [(512, 512)] * (len(plan.profiles) - len(shapes))
+    assert warm == [(*shape, 3) for shape in (*shapes, *small)]
     assert said(config)["tile"] == f"{plan.side}x{plan.side}"
     assert said(config)["halo_px"] == str(2 * model.blocks + 3)
     assert said(config)["source_sha256"] == model.sha256
@@ -126,19 +128,16 @@ def test_a_configuration_follows_what_its_engine_needs() -> None:
     assert int(told["planned_model_mib"]) == pytest.approx(expected, abs=1)
 
 
-def test_cuda_graphs_are_captured_for_the_tile_where_launches_are_visible() -> None:
-    fastest = max(CARDS.values(), key=lambda card: card.fp16_tflops)
-    from edsr_conversion.gpu.planner import Assumptions
-
-    eager = make_plan(
-        fastest, network_size(MODELS["edsr_baseline_x3"]), "fp16", TENSORRT, Assumptions(graphs_worth=1e-9)
-    )
-    assert eager.cuda_graphs
-    config = parse(gpu_config(MODELS["edsr_baseline_x3"], eager))
-    assert config.optimization.cuda.graphs
-    assert list(config.optimization.cuda.graph_spec[0].input["image"].dim) == [eager.side, eager.side, 3]
-    off = parse(gpu_config(MODELS["edsr_baseline_x3"], replace(eager, cuda_graphs=False, output_copy_stream=False)))
-    assert not off.HasField("optimization")
+def test_cuda_graphs_are_captured_for_the_tile_where_launches_are_visible_and_there_is_no_other_profile() -> None:
+    model = MODELS["edsr_baseline_x3"]
+    card = replace(CARDS["rtx-5090"], fp16_tflops=5000, bandwidth_gb_s=20_000, vram_mib=2200)
+    plans = [make_plan(card, network_size(model), "fp16", flavour) for flavour in (TENSORRT, RTX)]
+    ours, theirs = (parse(gpu_config(model, plan)).optimization.cuda for plan in plans)
+    assert ours.graphs
+    assert theirs.graphs
+    assert list(ours.graph_spec[0].input["image"].dim) == [plans[0].side, plans[0].side, 3]
+    assert not theirs.graph_spec
+    assert not planned("edsr_baseline_x3", "b200").cuda_graphs
 
 
 def test_rendering_twice_changes_nothing_and_what_is_listed_no_more_is_found(tmp_path: Path) -> None:

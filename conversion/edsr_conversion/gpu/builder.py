@@ -150,10 +150,11 @@ def _build(
     _configure(api, config, request)
     config.progress_monitor = monitor
     for profile in request.profiles:
-        (h0, w0), (h1, w1) = profile.min_hw, profile.max_hw
+        smallest, tuned_for, largest = (
+            api.Dims4((1, height, width, 3)) for height, width in (profile.min_hw, profile.opt_hw, profile.max_hw)
+        )
         shapes: trt.IOptimizationProfile = builder.create_optimization_profile()
-        largest = api.Dims4((1, h1, w1, 3))
-        shapes.set_shape(INPUT, api.Dims4((1, h0, w0, 3)), largest, largest)
+        shapes.set_shape(INPUT, smallest, tuned_for, largest)
         if config.add_optimization_profile(shapes) < 0:
             raise EngineError(f"{request.flavour} refuses profile {profile.name}: {_errors(messages)}.")
     if request.flavour == TENSORRT and timing_cache is not None:

@@ -57,6 +57,7 @@ def add_commands(commands: Any) -> None:
     plan = commands.add_parser("plan", help="say what fits a card, what it will use, how fast it can be at best")
     _add_target(plan, "a card of gpus.toml, or auto for the one in this machine")
     plan.add_argument("--flavour", choices=FLAVOURS, default=AUTO, help="default: tensorrt, and rtx in a line")
+    _add_tuned_for(plan)
     plan.add_argument("--json", action="store_true", help="machine-readable output")
     plan.add_argument("--efficiency", type=float, default=DEFAULTS.efficiency, help="of the peak; default %(default)s")
     plan.add_argument("--max-request-seconds", type=float, default=DEFAULTS.max_request_s, help="default %(default)s")
@@ -76,6 +77,7 @@ def add_commands(commands: Any) -> None:
     engines.add_argument("--hardware-compatibility", choices=HARDWARE_COMPATIBILITY, default="none")
     engines.add_argument("--profiling", choices=PROFILING, default="detailed", help="default: %(default)s")
     engines.add_argument("--optimization-level", type=int, choices=range(6), help="0-5; default: the builder's")
+    _add_tuned_for(engines)
     engines.set_defaults(run=_engines)
 
     verify = commands.add_parser("verify", help="measure engines on their card: parity, memory, latency")
@@ -112,6 +114,19 @@ def _add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", type=engine_precision, choices=PRECISIONS, default=FP16, help=words)
 
 
+def _add_tuned_for(parser: argparse.ArgumentParser) -> None:
+    words = "pictures that the kernels for all up to the tile are chosen for; default: the largest"
+    parser.add_argument("--tuned-for", type=_shape, metavar="HxW", help=words)
+
+
+def _shape(text: str) -> tuple[int, int]:
+    """ "1080x1920" as (height, width)."""
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) > 0 < int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape: write height x width, as in 1080x1920")
+    return int(height), int(width)
+
+
 def _gpus(args: argparse.Namespace) -> None:
     cards = load_cards(args.root)
     if args.check is not None:
@@ -135,6 +150,8 @@ def _plan(args: argparse.Namespace) -> None:
         check_rtx(card, args.precision)
     sizes = {model.name: repository.network_size(model) for model in models}
     plans = {name: make_plan(card, size, args.precision, flavour, assumptions) for name, size in sizes.items()}
+    if args.tuned_for:
+        plans = {name: plan.tuned_for(*args.tuned_for) for name, plan in plans.items()}
     if args.json:
         print(json_text({name: describe(plan) for name, plan in plans.items()}))
         return
@@ -193,7 +210,7 @@ def _engines(args: argparse.Namespace) -> int:
     )
     toolbox = _toolbox()
     cards = choose_cards(load_cards(args.root), args.gpu, lambda: toolbox.devices)
-    workshop = Workshop(args.root, args.precision, args.flavour, options, toolbox, _step)
+    workshop = Workshop(args.root, args.precision, args.flavour, options, toolbox, _step, args.tuned_for)
     if len(cards) > 1:
         return _engines_of_many(args, workshop, cards)
     (card,) = cards

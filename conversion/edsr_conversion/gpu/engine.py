@@ -158,9 +158,10 @@ def describe(plan: Plan) -> dict[str, Any]:
         "filters": plan.network.filters,
         "scale": plan.network.scale,
         "profiles": [
-            {"name": p.name, "min": [1, *p.min_hw, 3], "opt": [1, *p.max_hw, 3], "max": [1, *p.max_hw, 3]}
+            {"name": p.name, "min": [1, *p.min_hw, 3], "opt": [1, *p.opt_hw, 3], "max": [1, *p.max_hw, 3]}
             for p in plan.profiles
         ],
+        "max_shapes": [list(shape) for shape in plan.max_shapes],
         "tile": [plan.side, plan.side],
         "halo_px": plan.network.halo_px,
         "instances": plan.instances,
@@ -215,7 +216,7 @@ def _identity(request: Build, version: str) -> str:
     made_of = {
         "format": FORMAT,
         "onnx": hashlib.sha256(request.onnx).hexdigest(),
-        "profiles": [[p.name, p.min_hw, p.max_hw] for p in request.profiles],
+        "profiles": [[p.name, p.min_hw, p.opt_hw, p.max_hw] for p in request.profiles],
         "workspace": [request.activations_bytes, request.workspace_bytes],
         "flavour": request.flavour,
         "version": version,

@@ -2,7 +2,7 @@
 
 Sizes are LR pixels unless a name says otherwise; memory is bytes. One side S describes the largest request: a square
 S x S, and, where wide and tall pictures get profiles of their own, 3S/4 x 4S/3 and 4S/3 x 3S/4. Those have the same
-number of pixels, the aspect 16:9, and ranges that are disjoint, which Triton's choice between profiles needs.
+number of pixels, and the aspect 16:9.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from edsr_serving.variants import INT8, RTX, TENSORRT, engine_precision
 
 from ..errors import PlanError
 from .cards import Card
+from .profiles import SMALL_MAX, SMALL_OPT, Profile, outermost, profiles_of, with_small
 from .workload import FORMATS, MIB, NetworkSize
 
 __all__ = [
@@ -33,11 +34,14 @@ __all__ = [
     "make_plan",
     "peaks",
     "profiles_of",
+    "shape_text",
     "times",
 ]
 
 # Sides are multiples of this, so that 3/4 and 4/3 of them are whole: 1440 gives 1080x1920, 2880 gives 2160x3840.
 SIDE_STEP = 48
+# How notes begin that another may take the place of.
+GRAPHS, SMALL_NOTE = "CUDA graphs", "1 more profile tuned for"
 # TensorRT counts the elements of a tensor in 31 bits (NVIDIA/TensorRT#4123).
 MAX_ELEMENTS = 2**31 - 1
 # TensorRT for RTX 1.7 plans no more than this as one context's activations (seen in its builder's log).
@@ -62,8 +66,9 @@ class Assumptions:
         min_gain: gain in throughput below which another instance is not worth its memory.
         min_stream_gain: the same of a second set of input and output buffers, which is far smaller.
         max_instances: more never helped to hide copies behind computation: one copies in, one computes, one copies out.
-        launch_s: time to launch one kernel.
-        graphs_worth: part of a request's time that launches must take before CUDA graphs are switched on.
+        launch_s: time to launch one kernel, while the one before it computes.
+        graphs_worth: part of the time of the shape that a profile is tuned for which launches must take before CUDA
+            graphs are switched on.
     """
 
     margin: float = 0.10
@@ -78,27 +83,10 @@ class Assumptions:
     min_stream_gain: float = 0.01
     max_instances: int = 3
     launch_s: float = 5e-6
-    graphs_worth: float = 0.02
+    graphs_worth: float = 0.1
 
 
 DEFAULTS = Assumptions()
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A TensorRT optimization profile of input `image` [1, H, W, 3]: the largest is also what it is tuned for."""
-
-    name: str
-    min_hw: tuple[int, int]
-    max_hw: tuple[int, int]
-
-    def holds(self, height: int, width: int) -> bool:
-        (h0, w0), (h1, w1) = self.min_hw, self.max_hw
-        return h0 <= height <= h1 and w0 <= width <= w1
-
-    @property
-    def max_px(self) -> int:
-        return self.max_hw[0] * self.max_hw[1]
 
 
 @dataclass(frozen=True)
@@ -149,6 +137,11 @@ class Plan:
         return self.profiles[0].max_hw[0]
 
     @property
+    def max_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Largest (height, width) of every profile that does not lie within another: a picture must fit one of them."""
+        return tuple(profile.max_hw for profile in outermost(self.profiles))
+
+    @property
     def context_sizes(self) -> tuple[int, ...]:
         """Bytes of each profile's execution context: activations and working memory."""
         if self.told_context_bytes:
@@ -164,7 +157,32 @@ class Plan:
     @property
     def contexts_bytes(self) -> int:
         """Of all contexts of an instance."""
-        return len(self.profiles) * self.context_bytes
+        return sum(self.context_sizes)
+
+    @property
+    def has_contexts_of_one_size(self) -> bool:
+        """Whether a context that can hold every profile takes no more than one for its own."""
+        return len(set(self.context_sizes)) == 1
+
+    def tuned_for(self, height: int, width: int) -> Plan:
+        """The same plan with kernels of profile 0 chosen for pictures of this size.
+
+        Raises:
+            PlanError: profile 0 does not take such pictures.
+        """
+        first, *others = self.profiles
+        if not first.holds(height, width):
+            raise PlanError(
+                f"An engine for {self.card.name} cannot be tuned for {height}x{width}: its largest request is "
+                f"{shape_text(first.max_hw)}. Name a smaller shape."
+            )
+        profiles = (replace(first, tuned_for=(height, width)), *others)
+        if min(height, width) <= SMALL_MAX:  # it takes the small one's place
+            profiles = outermost(profiles)
+        gone = SMALL_NOTE if len(profiles) < len(self.profiles) else GRAPHS
+        others_say = (note for note in self.notes if not note.startswith(gone))
+        tuned = f"the kernels of profile {first.name} are tuned for {height}x{width}, as was asked for"
+        return _with_graphs(replace(self, profiles=profiles, notes=(*others_say, tuned)))
 
     @property
     def instance_bytes(self) -> int:
@@ -299,6 +317,11 @@ def make_plan(
     return _with_graphs(_with_what_fits(plan))
 
 
+def shape_text(hw: tuple[int, int]) -> str:
+    """ "1080x1920", height x width."""
+    return "x".join(map(str, hw))
+
+
 def _with_what_fits(plan: Plan) -> Plan:
     """The plan with all that would make it better and has its memory: instances, profiles, buffers, in this order."""
     a, gain = plan.assumptions, plan.copy_s / plan.expected_s
@@ -306,6 +329,7 @@ def _with_what_fits(plan: Plan) -> Plan:
     three = replace(plan, profiles=profiles_of(plan.side, wide=True))
     notes = (*plan.notes, _profiles_note(three))
     plan = replace(three if three.fits_the_card() else plan, notes=notes)
+    plan = _with_small(plan)
     if plan.flavour == RTX:
         return plan
     # Triton's own backend hides copies within one instance; ours answers one request after the other.
@@ -323,14 +347,34 @@ def _with_instances(plan: Plan, gain: float) -> Plan:
     return replace(plan, instances=instances, notes=(*plan.notes, _instances_note(instances, wanted, gain)))
 
 
+def _with_small(plan: Plan) -> Plan:
+    """With a profile tuned for everyday pictures, for as large ones as have its memory."""
+    for side in (SMALL_MAX, SMALL_OPT):
+        wanted = replace(plan, profiles=with_small(plan.profiles, side))
+        if wanted.profiles == plan.profiles:
+            return plan
+        if wanted.fits_the_card():
+            note = f"{SMALL_NOTE} {SMALL_OPT}x{SMALL_OPT}, which pictures up to {side}x{side} take"
+            return replace(wanted, notes=(*plan.notes, note))
+    note = f"none tuned for {SMALL_OPT}x{SMALL_OPT}: its {wanted.context_sizes[-1] // MIB:,} MiB are not left"
+    return replace(plan, notes=(*plan.notes, note))
+
+
 def _with_graphs(plan: Plan) -> Plan:
-    launches_s = plan.network.kernels(plan.precision, plan.flavour) * plan.assumptions.launch_s
-    graphs = launches_s >= plan.assumptions.graphs_worth * plan.expected_s
-    note = (
-        f"CUDA graphs {'on' if graphs else 'off'}: launching kernels takes {launches_s / plan.expected_s:.1%} of the "
-        "largest request"
-    )
-    return replace(plan, cuda_graphs=graphs, notes=(*plan.notes, note))
+    """With CUDA graphs where launches are a visible part of what a profile is tuned for.
+
+    Triton's backend captures the shapes that a configuration lists, in every context, and fails in those whose profile
+    does not take them: with several profiles they are left out. TensorRT for RTX captures whatever shape comes.
+    """
+    a = plan.assumptions
+    launches_s = plan.network.kernels(plan.precision, plan.flavour) * a.launch_s
+    shares = {profile: launches_s / plan.times(profile.opt_px)[1] for profile in plan.profiles}
+    visible = [profile for profile, share in shares.items() if share >= a.graphs_worth]
+    graphs = bool(visible) and (plan.flavour == RTX or len(plan.profiles) == 1)
+    told = dict.fromkeys(f"{share:.1%} of {shape_text(profile.opt_hw)}" for profile, share in shares.items())
+    note = f"{GRAPHS} {'on' if graphs else 'off'}: launching kernels takes {', '.join(told)}"
+    others = tuple(note for note in plan.notes if not note.startswith(GRAPHS))
+    return replace(plan, cuda_graphs=graphs, notes=(*others, note))
 
 
 def _processes(flavour: str, assumptions: Assumptions) -> tuple[int, int]:
@@ -338,18 +382,6 @@ def _processes(flavour: str, assumptions: Assumptions) -> tuple[int, int]:
     if flavour == RTX:
         return assumptions.server_bytes, assumptions.process_bytes
     return assumptions.server_bytes + assumptions.process_bytes, 0
-
-
-def profiles_of(side: int, *, wide: bool) -> tuple[Profile, ...]:
-    """Profile 0 for everything up to side x side; with `wide`, two more for 16:9 and 9:16 of the same area.
-
-    Their ranges are disjoint: only the wide one has W > side, only the tall one H > side.
-    """
-    square = Profile("square", (1, 1), (side, side))
-    if not wide:
-        return (square,)
-    short, long = side * 3 // 4, side * 4 // 3
-    return (square, Profile("wide", (1, side + 1), (short, long)), Profile("tall", (side + 1, 1), (long, short)))
 
 
 def times(
@@ -363,7 +395,8 @@ def times(
     """Seconds for a request of `px`: at the physical limit, as expected, and for its copies over PCIe.
 
     The limit: all FLOP at the dense peak, or input, output and weights once through memory, whichever is longer.
-    Expected: FLOP at `efficiency` of the peak, or every feature map through memory, whichever is longer.
+    Expected: FLOP at `efficiency` of the peak, or every feature map through memory, or launching all kernels, whichever
+    is longer: a kernel is launched while the one before it computes.
     """
     peak, best = peaks(card, precision, flavour)
     flop = float(px) * network.flop_per_px
@@ -371,7 +404,8 @@ def times(
     once = px * network.io_per_px() + network.weights_bytes(precision)
     limit = max(flop / best, once / bandwidth)
     through_memory = px * network.traffic_per_px(precision, flavour) / (bandwidth * assumptions.bandwidth_efficiency)
-    expected = max(flop / (peak * assumptions.efficiency), through_memory, limit)
+    launches = network.kernels(precision, flavour) * assumptions.launch_s
+    expected = max(flop / (peak * assumptions.efficiency), through_memory, launches, limit)
     return limit, expected, px * network.io_per_px() / (card.pcie_gb_s * 1e9)
 
 
@@ -454,7 +488,7 @@ def _instances_note(instances: int, wanted: int, gain: float) -> str:
 
 def _profiles_note(plan: Plan) -> str:
     """Of a plan with profiles for wide and tall pictures, whether it fits the card or not."""
-    shapes = " and ".join("x".join(map(str, profile.max_hw)) for profile in plan.profiles[1:])
+    shapes = " and ".join(shape_text(profile.max_hw) for profile in plan.profiles[1:])
     if plan.fits_the_card():
         return f"3 disjoint profiles: pictures up to {shapes} (16:9, 9:16) go in one piece too"
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from edsr_serving.variants import RTX
@@ -25,7 +26,7 @@ def card_line(card: Card) -> str:
 def plan_text(model: str, plan: Plan) -> str:
     """A plan as `make plan` prints it: what will be built, which constraint decided, what to expect."""
     network, a = plan.network, plan.assumptions
-    contexts = f"{len(plan.profiles)} x {_mib(plan.context_bytes)} context{'s' if len(plan.profiles) > 1 else ''}"
+    contexts = _contexts(plan)
     process = f"{_mib(plan.process_bytes)} process + " if plan.process_bytes else ""
     deciding = next((limit.reason for limit in plan.limits if limit.name == plan.decided_by), "")
     others = ", ".join(f"{limit.name} {limit.side}" for limit in plan.limits if limit.name != plan.decided_by)
@@ -49,6 +50,12 @@ def plan_text(model: str, plan: Plan) -> str:
         *_pictures(plan),
     ]
     return "\n".join(lines)
+
+
+def _contexts(plan: Plan) -> str:
+    counted = Counter(plan.context_sizes)
+    parts = (f"{count} x {_mib(size)} context{'s' if count > 1 else ''}" for size, count in counted.items())
+    return " + ".join(parts)
 
 
 def other_plan_text(plan: Plan) -> str:

@@ -184,7 +184,7 @@ def as_json(found: Mapping[str, Sequence[Row]], prices: Mapping[str, float]) -> 
                 limit, expected, _ = row.plan.times(REFERENCE[0] * REFERENCE[1])
                 megapixel = row.plan.times(MEGAPIXEL)[1]
                 facts |= {
-                    "shapes": [list(p.max_hw) for p in row.plan.profiles],
+                    "shapes": [list(shape) for shape in row.plan.max_shapes],
                     "instances": row.plan.instances,
                     "total_bytes": row.plan.total_bytes,
                     "decided_by": row.plan.decided_by,

@@ -103,7 +103,7 @@ def check_artefact(path: Path, sidecar_path: Path, onnx: Derived, plan: Plan, fl
         sidecar: dict[str, Any] = read_json(sidecar_path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         intact, same_onnx = sidecar["engine"]["sha256"] == digest, sidecar["onnx"]["sha256"] == onnx.sha256
-        same_plan = sidecar["plan"]["profiles"] == describe(plan)["profiles"]
+        same_plan = ranges_of(sidecar["plan"]["profiles"]) == ranges_of(describe(plan)["profiles"])
     except FileNotFoundError:
         raise EngineError(f"There is no {path} with its sidecar: {again}.") from None
     except DAMAGED:
@@ -117,6 +117,11 @@ def check_artefact(path: Path, sidecar_path: Path, onnx: Derived, plan: Plan, fl
     return sidecar
 
 
+def ranges_of(profiles: Sequence[dict[str, Any]]) -> list[tuple[Any, Any]]:
+    """Smallest and largest shape of every profile in a sidecar: what it is tuned for is its builder's choice."""
+    return [(profile["min"], profile["max"]) for profile in profiles]
+
+
 def comparison(name: str, plan: Plan, measured: Measured) -> str:
     """Measured beside planned, as text."""
     lines = [
@@ -125,8 +130,10 @@ def comparison(name: str, plan: Plan, measured: Measured) -> str:
         f"  memory   {measured.memory_bytes / MIB:,.0f} MiB measured, {plan.total_bytes / MIB:,.0f} planned "
         f"({measured.memory_bytes / plan.total_bytes:.0%})",
     ]
-    contexts = ", ".join(f"{size / MIB:,.0f}" for size in measured.context_bytes)
-    lines.append(f"  contexts {contexts} MiB, {plan.context_bytes / MIB:,.0f} planned each")
+    contexts, planned = (
+        ", ".join(f"{size / MIB:,.0f}" for size in sizes) for sizes in (measured.context_bytes, plan.context_sizes)
+    )
+    lines.append(f"  contexts {contexts} MiB, {planned} planned")
     for shape, seconds in measured.latencies_s.items():
         height, width = map(int, shape.split("x"))
         limit, expected, copies = times(plan.card, plan.network, plan.precision, height * width, plan.assumptions)

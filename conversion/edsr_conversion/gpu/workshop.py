@@ -56,7 +56,10 @@ class Outcome:
 
 @dataclass
 class Workshop:
-    """What engines are made with: the repository's root, the precision, the builder's options, the two TensorRTs."""
+    """What engines are made with: the repository's root, the precision, the builder's options, the two TensorRTs.
+
+    `tuned_for` is the (height, width) of the pictures that kernels are chosen for, None for the largest.
+    """
 
     root: Path
     precision: str
@@ -64,6 +67,7 @@ class Workshop:
     options: BuildOptions
     toolbox: Toolbox
     report: Callable[[str], None]
+    tuned_for: tuple[int, int] | None = None
     _derived: dict[str, Derived | ConversionError] = field(default_factory=dict)
 
     def choose(self, card: Card) -> str:
@@ -92,6 +96,8 @@ class Workshop:
         """The engine of a model for a card with its configurations, built unless it is there."""
         onnx = self.onnx(model)
         plan = make_plan(card, repository.network_size(model), self.precision, flavour)
+        if self.tuned_for:
+            plan = plan.tuned_for(*self.tuned_for)
         devices = self.toolbox.devices if flavour == TENSORRT else ()
         with _progress_bar(f"{model.name} for {card.key}") as progress:
             engine = build_engine(
@@ -211,12 +217,13 @@ def made_text(made: Made) -> str:
         return f"{written}  {model.name}: {engine.plan} is up to date{anew}" + (f"; {formats}" if formats else "")
     builder, parity = engine.sidecar["builder"], made.onnx.sidecar["parity"]
     contexts = ", ".join(f"{size // MIB:,}" for size in builder["context_bytes"]) or "not told"
+    planned = ", ".join(f"{(size - plan.workspace_bytes) // MIB:,}" for size in plan.context_sizes)
     text = (
         f"{written}  {model.name}: built {engine.plan} ({engine.sidecar['engine']['size_bytes'] / 1e6:.1f} MB, "
         f"{builder['seconds']:.1f} s)\n"
         f"    profiles {repository.shapes_text(plan).replace(',', ', ')}; {plan.instances} instance(s); "
         f"{plan.total_bytes // MIB:,} of {plan.card.vram_mib:,} MiB planned\n"
-        f"    a context needs {contexts} MiB (builder), {plan.activations_bytes // MIB:,} planned, "
+        f"    contexts need {contexts} MiB (builder), {planned} planned, "
         f"{plan.workspace_bytes // MIB:,} of scratch beside it"
     )
     if formats := convolutions_text(builder["convolutions"]):

@@ -26,14 +26,14 @@ class ShapeRange:
 
 
 def choose_profile(profiles: Sequence[ShapeRange], height: int, width: int) -> int:
-    """Index of the profile for a picture.
+    """Index of the profile for a picture: the smallest of those that take it, whose kernels are the best for it.
 
     Raises:
         ShapeError: none takes it.
     """
-    for index, profile in enumerate(profiles):
-        if profile.holds(height, width):
-            return index
+    holding = [index for index, profile in enumerate(profiles) if profile.holds(height, width)]
+    if holding:
+        return min(holding, key=lambda index: profiles[index].max_px)
     largest = ", ".join(f"{p.max_hw[0]}x{p.max_hw[1]}" for p in profiles)
     raise ShapeError(f"image of {height}x{width} fits none of the engine's profiles (at most {largest}); send tiles")
 
