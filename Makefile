@@ -22,7 +22,7 @@ CONTAINER ?= edsr-triton
 # quotes, so that nothing in it is read by a shell or by make. A new one belongs here; a test tries them all.
 VARIABLES := TRITON_VERSION PYTHON VENV HTTP_PORT GRPC_PORT METRICS_PORT BIND RUN_DIR PRECISION FLAVOUR FUZZ_SECONDS \
 	IMAGE_NAME CONTAINER GPU MODEL IMAGE PB T SHAPES URL SCENARIO A B JSON PRICES OPTIONS PUBLISH EXIT_TIMEOUT \
-	DIR OUT GATEWAY_BIND GATEWAY_PORT WORKERS EXPOSE
+	DIR OUT GATEWAY_BIND GATEWAY_PORT WORKERS EXPOSE DEVICE
 # Taken literally: `$(shell ...)` in a value stays text, in whatever is given on the command line.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 $(foreach name,$(VARIABLES),$(if $(filter undefined,$(origin $(name))),,$(eval override $(name) := $$(value $(name)))))
@@ -38,11 +38,12 @@ override models = $(call each,MODEL,--model)
 override pytest = PYTEST_ADDOPTS="$$PYTEST_ADDOPTS $$T" $(PY) -m pytest
 override engine-options = --gpu "$$GPU" --precision "$$PRECISION" "$$@"
 override server-options = --run-dir "$$RUN_DIR" --bind "$$BIND" --http-port "$$HTTP_PORT" --grpc-port "$$GRPC_PORT" \
-	--metrics-port "$$METRICS_PORT" --precision "$$PRECISION" $${GPU:+--gpu "$$GPU"} $${EXPOSE:+--expose "$$EXPOSE"} "$$@"
+	--metrics-port "$$METRICS_PORT" --precision "$$PRECISION" $${GPU:+--gpu "$$GPU"} $(device) $${EXPOSE:+--expose "$$EXPOSE"} "$$@"
 override web-options = --gateway-bind "$$GATEWAY_BIND" --gateway-port "$$GATEWAY_PORT" $${URL:+--url "$$URL"} \
 	$${WORKERS:+--workers "$$WORKERS"} $(server-options)
 # What the server inside needs on the host's side: pinned buffers and shared memory for answers of 224 MB.
-override docker-gpu := --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864
+override device = $${DEVICE:+--device "$$DEVICE"}
+override docker-gpu = --gpus "$$gpus" --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864
 
 # Figures become the project's own only when asked: PUBLISH=1.
 override publish := $(if $(filter 1,$(PUBLISH)),--publish)
@@ -120,8 +121,8 @@ int8-layers: onnx ## What each convolution costs in 8 bits (MODEL=); renders doc
 scaling: setup ## Time against pixels on a running server (URL=, PUBLISH=1)
 	@$(call each,URL,--url) $(PY) -m edsr_perf scaling $(publish) "$$@"
 
-perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL=); fails where there is none
-	@$(models) $(PY) -m edsr_perf gpu "$$@"
+perf-gpu: onnx ## Measure the NVIDIA GPU in this machine (MODEL= DEVICE=); fails where there is none
+	@$(models) $(PY) -m edsr_perf gpu $(device) "$$@"
 
 fuzz: setup ## Search for pictures and requests that break the client, for FUZZ_SECONDS (300)
 	@EDSR_FUZZ_SECONDS="$$FUZZ_SECONDS" $(pytest) tests/fuzz --timeout 0
@@ -140,7 +141,7 @@ perf-web: setup ## Two minutes of 50 clients on the gateway of `make web-start` 
 perf-compare: setup ## Two files of results side by side (A= B=); exit code 20 if B is slower
 	$(need-results)@$(PY) -m edsr_perf compare "$$A" "$$B" --html perf/results/compare.html
 
-gpus: setup ## List the cards of gpus.toml
+gpus: setup ## List the cards of gpus.toml, and the GPUs in this machine
 	@$(PY) -m edsr_conversion gpus
 
 plan: setup ## What fits a card, what it will use, how fast it can be (GPU=t4 FLAVOUR=)
@@ -154,10 +155,10 @@ known-gpu: setup
 	$(need-gpu)@$(PY) -m edsr_conversion gpus --check "$$GPU"
 
 engines: known-gpu onnx ## Build engines and configurations for a card (GPU=a10g|all FLAVOUR= PRECISION=)
-	@$(models) $(PY) -m edsr_conversion engines $(engine-options) --flavour "$$FLAVOUR" $$OPTIONS
+	@$(models) $(PY) -m edsr_conversion engines $(engine-options) $(device) --flavour "$$FLAVOUR" $$OPTIONS
 
-verify: known-gpu onnx ## Measure engines on their card: parity, memory, latency (GPU=a10g)
-	@$(models) $(PY) -m edsr_conversion verify $(engine-options) --flavour "$$FLAVOUR"
+verify: known-gpu onnx ## Measure engines on their card: parity, memory, latency (GPU=a10g DEVICE=)
+	@$(models) $(PY) -m edsr_conversion verify $(engine-options) $(device) --flavour "$$FLAVOUR"
 
 web: $(if $(URL),setup,$(to-serve)) ## The page and the HTTP API, Triton behind them (GATEWAY_PORT= GATEWAY_BIND= URL=)
 	@$(models) $(PY) -m edsr_serving web $(web-options)
@@ -192,14 +193,15 @@ engines-container: known-gpu onnx ## Build engines in NVIDIA's TensorRT containe
 	docker build --target engines --build-arg "TRITON_VERSION=$$TRITON_VERSION" -f Dockerfile.triton \
 		-t "$$IMAGE_NAME-engines:$$TRITON_VERSION" .
 	mkdir -p .cache
-	$(models) docker run --rm $(docker-gpu) --user "$$(id -u):$$(id -g)" \
+	$(models) gpus=$$($(PY) -m edsr_conversion gpus --docker "$$GPU" $(device)) && docker run --rm $(docker-gpu) --user "$$(id -u):$$(id -g)" \
 		--volume "$$(pwd)/model_repository:/edsr/model_repository" --volume "$$(pwd)/models:/edsr/models:ro" \
 		--volume "$$(pwd)/.cache:/edsr/.cache" \
 		"$$IMAGE_NAME-engines:$$TRITON_VERSION" $(engine-options) --flavour tensorrt
 
-up: setup ## Serve engines in Triton's container (GPU=a10g), or on the CPU; `make image` first
+up: setup ## Serve engines in Triton's container (GPU=a10g DEVICE=), or on the CPU; `make image` first
 	@$(models) config=$$($(PY) -m edsr_conversion container-check --release "$$TRITON_VERSION" \
-		$${GPU:+--gpu "$$GPU" --precision "$$PRECISION"} "$$@") && set -x && \
+		$${GPU:+--gpu "$$GPU" --precision "$$PRECISION"} "$$@") && \
+	gpus=$$([ -z "$$GPU" ] || $(PY) -m edsr_conversion gpus --docker "$$GPU" $(device)) && set -x && \
 	docker run --detach --name "$$CONTAINER" $(if $(GPU),$(docker-gpu),--shm-size=2g) \
 		--publish "$$BIND:$$HTTP_PORT:8000" --publish "$$BIND:$$GRPC_PORT:8001" --publish "$$BIND:$$METRICS_PORT:8002" \
 		--volume "$$(pwd)/model_repository:/models:ro" $${GPU:+--env CONFIG_NAME="$$config"} \

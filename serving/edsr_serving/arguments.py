@@ -8,7 +8,14 @@ from typing import NoReturn
 
 # Those of the Makefile.
 VARIABLES = {
-    **{"--gpu": "GPU", "--model": "MODEL", "--precision": "PRECISION", "--flavour": "FLAVOUR", "--price": "PRICES"},
+    **{
+        "--gpu": "GPU",
+        "--model": "MODEL",
+        "--precision": "PRECISION",
+        "--flavour": "FLAVOUR",
+        "--device": "DEVICE",
+        "--price": "PRICES",
+    },
     **{"--bind": "BIND", "--http-port": "HTTP_PORT", "--grpc-port": "GRPC_PORT", "--metrics-port": "METRICS_PORT"},
     **{"--hardware-compatibility": "OPTIONS", "--profiling": "OPTIONS", "--optimization-level": "OPTIONS"},
     **{

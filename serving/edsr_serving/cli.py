@@ -115,6 +115,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grpc-port", type=int, default=default.grpc_port, help="default: %(default)s")
     parser.add_argument("--metrics-port", type=int, default=default.metrics_port, help="default: %(default)s")
     parser.add_argument("--gpu", default=default.gpu, metavar="CARD", help="serve the engines built for this card")
+    words = "index or UUID of the GPUs to serve on, with commas; default: all that are that card (`make gpus`)"
+    parser.add_argument("--device", default=default.device, help=words)
     parser.add_argument(
         "--precision",
         type=spelled,
@@ -163,6 +165,7 @@ def _options(args: argparse.Namespace) -> ServerOptions:
         grpc_port=args.grpc_port,
         metrics_port=args.metrics_port,
         gpu=args.gpu,
+        device=args.device,
         precision=args.precision,
         ready_timeout_s=args.ready_timeout,
         exit_timeout_s=args.exit_timeout,
@@ -417,5 +420,6 @@ def _serving_words(args: argparse.Namespace) -> list[str]:
     words += ["--metrics-port", str(args.metrics_port), "--precision", args.precision]
     words += ["--exit-timeout", str(args.exit_timeout), "--ready-timeout", str(args.ready_timeout)]
     words += ["--gpu", args.gpu] if args.gpu else []
+    words += ["--device", args.device] if args.device else []
     words += [word for model in args.model for word in ("--model", model)]
     return words + (["--expose", args.expose] if args.expose else [])

@@ -26,6 +26,7 @@ class ServerOptions:
         address: address to listen on.
         http_port, grpc_port, metrics_port: TCP ports.
         gpu: card whose engines to serve, "a10g"; "" serves on the CPU.
+        device: which of the machine's GPUs, as `gpu.selection.choose` takes it; "" for all that are that card.
         precision: of the inference, "auto", "int8", "bf16" or "f32" on the CPU; on a GPU that of the engine, "auto" for
             fp16, and fp16, fp32 and int8. "f32" and "fp32" mean the same everywhere.
         ready_timeout_s: how long the models may take to load.
@@ -40,6 +41,7 @@ class ServerOptions:
     grpc_port: int = 8001
     metrics_port: int = 8002
     gpu: str = ""
+    device: str = ""
     precision: str = "auto"
     ready_timeout_s: float = 120.0
     exit_timeout_s: float = 60.0

@@ -29,8 +29,8 @@ from .errors import (
     ServingError,
     StartupError,
 )
-from .gpu import card
-from .gpu.devices import devices
+from .gpu import card, selection
+from .gpu.devices import Device
 from .guard import Guard, drain
 from .heartbeat import VARIABLE
 from .installation import BACKENDS, Installation, find_installation
@@ -50,7 +50,7 @@ STOP_TIMEOUT_S = 80.0
 class RunningServer:
     """A server that answers: its process, what it was started with, what it serves.
 
-    `stubs` is the number of its backend processes, one per model instance; `lock` keeps its run folder, and
+    `stubs` is the number of its backend processes, one per model instance and GPU; `lock` keeps its run folder, and
     `key_file` its shared memory. A thread
     watches over it: when a process of it dies, stops, or hangs, all of it is ended at once, so that nobody waits for an
     answer that never comes, and `guard` says why.
@@ -122,10 +122,15 @@ def start(
     """
     check_options(options)
     installation = find_installation()
+    cards = selection.here(options.device) if options.gpu else ()
     if options.gpu:
-        options = replace(options, gpu=card.card_key(options.gpu, options.repository, devices()))
+        options = replace(options, gpu=card.card_key(options.gpu, options.repository, cards))
     models = _models(options)
-    parameters = gpu_parameters(models) if options.gpu else cpu_parameters(models, options.precision)
+    if options.gpu:
+        cards = _serving_cards(models, cards, named=bool(options.device))
+        parameters = gpu_parameters(models, cards)
+    else:
+        parameters = cpu_parameters(models, options.precision)
     check_ports(options)
     try:
         options.run_dir.mkdir(parents=True, exist_ok=True)
@@ -139,7 +144,7 @@ def start(
         log = options.run_dir / LOG_FILE
         log_bytes = log.stat().st_size if again and log.exists() else 0
         key = keys.new_key()
-        server = _launch(installation, options, models, parameters, lock, key, detached=detached, again=again)
+        server = _launch(installation, options, models, parameters, cards, lock, key, detached=detached, again=again)
     except OSError as error:
         reason = error.strerror or "not all files could be copied; is the disk full?"
         raise ServingError(f"Cannot prepare {options.run_dir}: {reason}. Choose another with --run-dir.") from None
@@ -158,6 +163,7 @@ def _launch(
     options: ServerOptions,
     models: Sequence[repository.ServableModel],
     parameters: Mapping[repository.ServableModel, Mapping[str, str]],
+    cards: Sequence[Device],
     lock: IO[bytes],
     key: str,
     *,
@@ -186,11 +192,11 @@ def _launch(
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=installation.environment(options.run_dir) | ours,
+            env=installation.environment(options.run_dir) | ours | selection.only(cards),
             start_new_session=True,  # Ctrl-C reaches us, and we stop the server in order
             preexec_fn=None if detached else end_with_parent(),
         )
-    stubs = sum(model.processes for model in models)
+    stubs = sum(model.processes for model in models) * max(1, len(cards))  # Triton's instances are per GPU
     queues = {model.name: model.queue_size for model in models if model.queue_size}
     guard = Guard(process, beats, options, log, shm_prefix, queues)
     return RunningServer(
@@ -277,14 +283,26 @@ def _models(options: ServerOptions) -> list[repository.ServableModel]:
     return chosen
 
 
-def gpu_parameters(models: Sequence[repository.ServableModel]) -> dict[repository.ServableModel, dict[str, str]]:
-    """The same for engines on a GPU.
+def _serving_cards(
+    models: Sequence[repository.ServableModel], cards: Sequence[Device], *, named: bool
+) -> tuple[Device, ...]:
+    """The GPUs that Triton may see."""
+    chosen, warnings = card.serving_cards(models, cards, named=named)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
+    return chosen
+
+
+def gpu_parameters(
+    models: Sequence[repository.ServableModel], cards: Sequence[Device]
+) -> dict[repository.ServableModel, dict[str, str]]:
+    """The same for engines on GPUs: every one has all models.
 
     Raises:
         InstallationError, NothingToServeError: they cannot run here, or not together.
     """
     runtime = card.runtime_version()
-    for warning in card.check_engines(models, devices(), runtime):
+    for warning in card.check_engines(models, cards, runtime):
         print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
     repository.check_memory(models)
     return {model: {"runtime": f"TensorRT for RTX {runtime}"} for model in models}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from edsr_serving.errors import InstallationError, NothingToServeError
-from edsr_serving.gpu.card import card_key, check_engines
+from edsr_serving.gpu.card import card_key, check_engines, serving_cards
 from edsr_serving.gpu.devices import Device
 from edsr_serving.gpu.host import CudaError, GrowingBuffer, ShapeError, ShapeRange, choose_profile, failure_of
 from edsr_serving.limits import Limits
@@ -250,3 +250,26 @@ def test_auto_is_the_card_whose_engine_is_there(engine: Callable[..., Path]) -> 
         card_key("auto", repository, [Device(0, "NVIDIA L4", "8.9", 23034)])
     with pytest.raises(NothingToServeError, match="No engine was built for Tesla T4"):
         card_key("auto", repository, [replace(T4, vram_mib=8192)])  # planned for more memory than this one has
+
+
+def test_equal_gpus_all_serve_and_others_are_left_out_with_a_warning(engine: Callable[..., Path]) -> None:
+    """Triton starts every model's instances on each GPU that it may see: n equal cards in one server."""
+    models = find_models(engine(), "t4-rtx")
+    l4, second = Device(0, "NVIDIA L4", "8.9", 23034, uuid="GPU-a"), replace(T4, index=2, uuid="GPU-c")
+    assert serving_cards(models, (T4, second), named=False) == ((T4, second), [])
+    assert check_engines(models, (T4, second), "1.7") == []
+    chosen, (warning,) = serving_cards(models, (l4, T4, second), named=False)
+    assert chosen == (T4, second)
+    assert "serving on 2 of 3 GPUs" in warning
+    assert "Left out: 0: NVIDIA L4" in warning
+    lookalike = Device(3, "NVIDIA GeForce GTX 1650", "7.5", 4096)
+    assert serving_cards(models, (l4, lookalike, replace(lookalike, index=4)), named=False)[0] == (lookalike,)
+    assert card_key("auto", engine("other"), (l4, second)) == "t4"
+
+
+def test_every_gpu_that_is_named_is_checked(engine: Callable[..., Path]) -> None:
+    models = find_models(engine(), "t4-rtx")
+    cards = (T4, Device(1, "NVIDIA L4", "8.9", 23034))
+    assert serving_cards(models, cards, named=True) == (cards, [])
+    with pytest.raises(NothingToServeError, match=r"has NVIDIA L4 \(8\.9\) as GPU 1 of those.*DEVICE="):
+        check_engines(models, cards, "1.7")

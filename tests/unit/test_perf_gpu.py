@@ -75,7 +75,7 @@ def test_a_measurement_is_whole_where_nothing_but_the_reference_runs(
     def steps(*_: object) -> list[Step]:
         return [Step(name, lambda name=name: replay(name)) for name in STEPS]  # type: ignore[misc]
 
-    monkeypatch.setattr(found, "gpus", lambda: (H100,))
+    monkeypatch.setattr(found, "gpus", lambda _: (H100,))
     monkeypatch.setattr(cli, "steps_of", steps)
     built = ROOT / "model_repository" / "edsr_baseline_x3" / "1" / "model.onnx"
     if not built.is_file():

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edsr_serving.errors import InstallationError
-from edsr_serving.gpu.devices import Device, devices
+from edsr_serving.gpu import selection
+from edsr_serving.gpu.devices import Device
 from edsr_serving.variants import AUTO as ANY_PRECISION
 from edsr_serving.variants import Variant, engine_precision
 
 from .. import catalogue, repository
 from ..catalogue import Model
 from ..derive import Derived, derive
-from ..errors import CannotBuildHereError, CatalogueError, ConversionError, EngineError, PlanError
+from ..errors import CannotBuildHereError, CardError, CatalogueError, ConversionError, EngineError, PlanError
 from ..json_text import json_text
 from ..precisions import FP16, PRECISIONS
 from .builder import HARDWARE_COMPATIBILITY, PROFILING, BuildOptions
@@ -29,6 +31,7 @@ from .flavours import (
     Toolbox,
     check_release,
     check_rtx,
+    is_card,
     rtx_warning,
     supports_rtx,
     version,
@@ -51,6 +54,8 @@ def add_commands(commands: Any) -> None:
     gpus = commands.add_parser("gpus", help="list the cards of gpus.toml; --detect describes the one in this machine")
     gpus.add_argument("--detect", action="store_true", help="print this machine's card as a table for gpus.local.toml")
     gpus.add_argument("--check", metavar="CARDS", help="say nothing if these are cards, and what is wrong if not")
+    gpus.add_argument("--docker", metavar="CARD", help="print what `docker run --gpus` takes for this card")
+    _add_device(gpus)
     gpus.add_argument("--json", action="store_true", help="machine-readable output")
     gpus.set_defaults(run=_gpus)
 
@@ -72,6 +77,7 @@ def add_commands(commands: Any) -> None:
 
     engines = commands.add_parser("engines", help="build engines for a card, and render its configurations")
     _add_target(engines, "a card, several with commas, auto, or all")
+    _add_device(engines)
     engines.add_argument("--flavour", choices=FLAVOURS, default=AUTO, help="default: %(default)s")
     engines.add_argument("--version-compatible", action="store_true", help="TensorRT only; see docs/engines.md")
     engines.add_argument("--hardware-compatibility", choices=HARDWARE_COMPATIBILITY, default="none")
@@ -82,6 +88,7 @@ def add_commands(commands: Any) -> None:
 
     verify = commands.add_parser("verify", help="measure engines on their card: parity, memory, latency")
     _add_target(verify, "a card, or auto")
+    _add_device(verify)
     verify.add_argument("--flavour", choices=FLAVOURS, default=AUTO, help="default: %(default)s")
     verify.add_argument("--repeat", type=int, default=5, help="runs per shape; default %(default)s")
     verify.set_defaults(run=_verify)
@@ -114,6 +121,11 @@ def _add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", type=engine_precision, choices=PRECISIONS, default=FP16, help=words)
 
 
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    words = "index or UUID of the GPU, or of a MIG slice (`make gpus`); default: the first that is the card"
+    parser.add_argument("--device", default="", help=words)
+
+
 def _add_tuned_for(parser: argparse.ArgumentParser) -> None:
     words = "pictures that the kernels for all up to the tile are chosen for; default: the largest"
     parser.add_argument("--tuned-for", type=_shape, metavar="HxW", help=words)
@@ -131,12 +143,18 @@ def _gpus(args: argparse.Namespace) -> None:
     cards = load_cards(args.root)
     if args.check is not None:
         choose_cards(cards, args.check, _devices)
+    elif args.docker is not None:
+        card = choose_card(cards, args.docker, lambda: _devices(args.device))
+        print(selection.docker_gpus(_of_card(card, _devices(args.device), named=bool(args.device))))
     elif args.detect:
-        print(as_toml(detect(cards.values(), _devices())), end="")
+        print("".join(f"# {selection.device_line(device)}\n" for device in _devices()), end="")
+        print(as_toml(detect(cards.values(), _devices(args.device))), end="")
     elif args.json:
         print(json_text([card.__dict__ | {"tier": card.tier} for card in cards.values()]))
     else:
         print("\n".join(card_line(card) for card in cards.values()))
+        print("in this machine (DEVICE=):" if _devices() else "in this machine: no NVIDIA GPU, or no driver")
+        print("".join(f"  {selection.device_line(device)}\n" for device in _devices()), end="")
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -208,8 +226,9 @@ def _engines(args: argparse.Namespace) -> int:
     options = BuildOptions(
         args.version_compatible, args.hardware_compatibility, args.profiling, args.optimization_level
     )
-    toolbox = _toolbox()
-    cards = choose_cards(load_cards(args.root), args.gpu, lambda: toolbox.devices)
+    devices = _devices(args.device)
+    cards = choose_cards(load_cards(args.root), args.gpu, lambda: devices)
+    toolbox = _toolbox(devices, cards)
     workshop = Workshop(args.root, args.precision, args.flavour, options, toolbox, _step, args.tuned_for)
     if len(cards) > 1:
         return _engines_of_many(args, workshop, cards)
@@ -259,8 +278,9 @@ def _tell_errors(errors: list[ConversionError]) -> int:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    toolbox = _toolbox()
-    card = choose_card(load_cards(args.root), args.gpu, lambda: toolbox.devices)
+    devices = _devices(args.device)
+    card = choose_card(load_cards(args.root), args.gpu, lambda: devices)
+    toolbox = _toolbox(devices, [card])
     for model in _built_models(args):
         folder = args.root / "model_repository" / model.name / "1"
         flavour = args.flavour if args.flavour != AUTO else _built_flavour(folder, card, args.precision)
@@ -299,13 +319,30 @@ def _container_check(args: argparse.Namespace) -> None:
     print(Variant(card.key, args.precision, TENSORRT).name)
 
 
-def _toolbox() -> Toolbox:
-    return Toolbox(version(TENSORRT), version(RTX), _devices())
+def _toolbox(devices: Sequence[Device], cards: Sequence[Card]) -> Toolbox:
+    """What is here, with the GPUs that are one of these cards first, which CUDA is told before anything starts it."""
+    ours = [device for device in devices if any(is_card(device, card) for card in cards)]
+    ordered = (*ours, *(device for device in devices if device not in ours))
+    selection.use(ordered)
+    return Toolbox(version(TENSORRT), version(RTX), ordered)
 
 
-def _devices() -> tuple[Device, ...]:
+def _of_card(card: Card, devices: Sequence[Device], *, named: bool) -> tuple[Device, ...]:
+    """The GPUs that are a card, or, if somebody named them, these.
+
+    Raises:
+        CardError: a GPU that was named is another card.
+    """
+    ours = tuple(device for device in devices if is_card(device, card))
+    if named and (others := [device for device in devices if device not in ours]):
+        lines = "; ".join(map(selection.device_line, others))
+        raise CardError(f"DEVICE= names GPUs that are not {card.name}: {lines}. Leave them out, or name their card.")
+    return ours
+
+
+def _devices(wanted: str = "") -> tuple[Device, ...]:
     try:
-        return devices()
+        return selection.here(wanted)
     except InstallationError as error:
         raise CannotBuildHereError(str(error)) from None
 

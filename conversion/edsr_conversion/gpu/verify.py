@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from edsr_serving.edge import DAMAGED
+from edsr_serving.gpu import selection
 from edsr_serving.variants import Variant
 from numpy.typing import NDArray
 
@@ -60,12 +61,13 @@ def verify(
         raise CardError(
             f"Verifying needs {plan.card.name} itself ({plan.card.vram_mib:,} MiB); this machine has {here}."
         )
+    selection.use((device,))  # which is CUDA's device 0 from here on
     path, sidecar_path = paths(onnx.path.parent, plan, flavour)
     sidecar = check_artefact(path, sidecar_path, onnx, plan, flavour)
     from edsr_serving.gpu.host import CudaError
 
     try:
-        measured = _measure(path, MODULES[flavour], device.index, onnx, plan, repeat, report)
+        measured = _measure(path, MODULES[flavour], device.uuid, onnx, plan, repeat, report)
     except CudaError as error:
         raise EngineError(f"{path} does not run on {device.name}: {error}.") from None
     result = {
@@ -165,7 +167,7 @@ def shapes_to_time(plan: Plan) -> list[tuple[int, int]]:
 
 
 def _measure(
-    path: Path, module: str, device: int, onnx: Derived, plan: Plan, repeat: int, report: Callable[[str], None]
+    path: Path, module: str, uuid: str, onnx: Derived, plan: Plan, repeat: int, report: Callable[[str], None]
 ) -> Measured:
     import onnx as onnx_package
     from edsr_serving.gpu.devices import used_bytes
@@ -173,17 +175,17 @@ def _measure(
 
     from ..runtimes import openvino_runner
 
-    before = used_bytes(device)
+    before = used_bytes(uuid)
     report(f"loading {plan.instances} instance(s) of {path.name}")
     started = time.perf_counter()
-    runners = [EngineRunner(path, module, device=device, cuda_graphs=plan.cuda_graphs) for _ in range(plan.instances)]
+    runners = [EngineRunner(path, module, cuda_graphs=plan.cuda_graphs) for _ in range(plan.instances)]
     load_s = time.perf_counter() - started
     try:
         latencies, peak = {}, 0
         for height, width in shapes_to_time(plan):
             report(f"timing {height}x{width}")
             latencies[f"{height}x{width}"] = _latency(runners, height, width, repeat)
-            peak = max(peak, used_bytes(device) - before)
+            peak = max(peak, used_bytes(uuid) - before)
         report("comparing with fp32")
         reference = openvino_runner(onnx_package.load(onnx.path.parent / MODEL_FILE))
         psnr, worst = compare(reference, runners[0].run, check_inputs())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edsr_serving.gpu.selection import compute_capability_of_first
 from edsr_serving.variants import Variant
 
 from .. import repository
@@ -99,6 +100,8 @@ class Workshop:
         if self.tuned_for:
             plan = plan.tuned_for(*self.tuned_for)
         devices = self.toolbox.devices if flavour == TENSORRT else ()
+        if flavour == TENSORRT:
+            check_builds_on(card, compute_capability_of_first())
         with _progress_bar(f"{model.name} for {card.key}") as progress:
             engine = build_engine(
                 onnx,
@@ -132,6 +135,16 @@ class Workshop:
                     yield Outcome(card, model, self.make(model, card, flavour))
                 except ConversionError as error:
                     yield Outcome(card, model, error=error)
+
+
+def check_builds_on(card: Card, capability: str) -> None:
+    """Raise CardError if CUDA's first GPU, on which TensorRT builds, is known to have another compute capability."""
+    if capability not in ("", card.compute_capability):
+        raise CardError(
+            f"TensorRT would build on a GPU of compute capability {capability}, not on {card.name} "
+            f"({card.compute_capability}). Build for one card at a time, and name its GPU: DEVICE= takes an index or a "
+            "UUID that `make gpus` lists."
+        )
 
 
 @dataclass(frozen=True)

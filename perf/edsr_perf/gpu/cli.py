@@ -32,6 +32,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--seconds", type=float, default=LIMIT_S, help="that it may take; default %(default)g")
     parser.add_argument("--results", type=Path, help="folder for the JSON file; default perf/results")
+    parser.add_argument("--device", default="", help="index or UUID of the GPU (`make gpus`); default: the first")
     parser.add_argument("--render-only", action="store_true", help="render the page from the figures that are kept")
     parser.set_defaults(run=reported(_run))
 
@@ -41,7 +42,7 @@ def _run(args: argparse.Namespace) -> int:
 
     failed, path = [], None
     if not args.render_only:
-        result = measure(args.root, args.model, args.seconds, args.random_weights)
+        result = measure(args.root, args.model, args.seconds, args.random_weights, args.device)
         path = (args.results or args.root / "perf" / "results") / f"gpu-{result['card']['key']}-{args.model}.json"
         write_json(path, result)
         print(f"wrote {path}")
@@ -53,13 +54,14 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(root: Path, model: str, limit_s: float, random_weights: bool = False) -> dict[str, Any]:
-    """All steps on the first GPU, as JSON of the form of `result`.
+def measure(root: Path, model: str, limit_s: float, random_weights: bool = False, device: str = "") -> dict[str, Any]:
+    """All steps on one GPU, as JSON of the form of `result`.
 
     Args:
         root: the repository.
         model: a table of models.toml.
         limit_s: seconds that it may take.
+        device: index or UUID of the GPU; "" for the first.
         random_weights: measure a network of the model's size whose graph is not at hand; there is no engine of it.
 
     Raises:
@@ -71,6 +73,7 @@ def measure(root: Path, model: str, limit_s: float, random_weights: bool = False
     from edsr_conversion.gpu.cards import load_cards
     from edsr_conversion.gpu.nvml import detect
     from edsr_conversion.repository import network_size
+    from edsr_serving.gpu.selection import use
 
     from ..machine import machine
     from . import result
@@ -78,7 +81,8 @@ def measure(root: Path, model: str, limit_s: float, random_weights: bool = False
 
     if limit_s <= 0:
         raise PerfError("--seconds must be positive.")
-    devices = gpus()
+    devices = gpus(device)[:1]
+    use(devices)  # before anything starts CUDA
     (found,) = select(load_models(root), [model])
     onnx = root / "model_repository" / model / "1" / "model.onnx"
     if not onnx.is_file() and not random_weights:

@@ -129,14 +129,13 @@ class Engines:
         self._need_engine()
         plan = self.plan()
         side = min(SIDE, plan.side)
-        device = self.toolbox.devices[0].index
         picture = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
         found = {}
         runners: list[EngineRunner] = []
         try:
             for count in range(1, instances_that_fit(plan) + 1):
                 module, graphs = MODULES[self.flavour], plan.cuda_graphs
-                runners.append(EngineRunner(self._path, module, device=device, cuda_graphs=graphs))
+                runners.append(EngineRunner(self._path, module, cuda_graphs=graphs))
                 found[str(count)] = at_once([partial(runner.run, picture) for runner in runners], REQUESTS)
         finally:
             for runner in runners:

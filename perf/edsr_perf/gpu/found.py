@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import TYPE_CHECKING
 
 from ..errors import NoGpuError
@@ -16,22 +17,26 @@ NONE = (
 )
 
 
-def gpus() -> tuple[Device, ...]:
-    """The GPUs of this machine, one at least.
+def gpus(wanted: str = "") -> tuple[Device, ...]:
+    """The GPUs of this machine, or those `wanted` by index or UUID; one at least.
 
     Raises:
-        NoGpuError: there is none.
+        NoGpuError: there is none, or not that one.
     """
     from edsr_serving.errors import InstallationError
     from edsr_serving.gpu.devices import devices
+    from edsr_serving.gpu.selection import choose, visible
 
     try:
-        found = devices()
+        found = visible(devices(), os.environ)
     except InstallationError:
         found = _by_torch()
     if not found:
         raise NoGpuError(NONE)
-    return found
+    try:
+        return choose(found, wanted)
+    except InstallationError as error:
+        raise NoGpuError(str(error)) from None
 
 
 def _by_torch() -> tuple[Device, ...]:

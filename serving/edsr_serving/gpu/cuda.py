@@ -23,8 +23,13 @@ class Cuda:
         from cuda.bindings import runtime
 
         self._runtime: Any = runtime
-        self._check(runtime.cudaSetDevice(device))
+        self._device = device
+        self.use()
         self.stream: int = int(self._check(runtime.cudaStreamCreateWithFlags(runtime.cudaStreamNonBlocking)))
+
+    def use(self) -> None:
+        """Make this GPU the calling thread's: every thread begins with device 0."""
+        self._check(self._runtime.cudaSetDevice(self._device))
 
     def allocate(self, size: int) -> int:
         return int(self._check(self._runtime.cudaMalloc(size)))

@@ -14,7 +14,10 @@ LEAST_MEMORY = 0.9
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU of this machine, or one MIG slice. Clocks in MHz, bus width in bits, memory in MiB."""
+    """One GPU of this machine, or one MIG slice. Clocks in MHz, bus width in bits, memory in MiB.
+
+    `index` is its place in the list of `devices`, and neither CUDA's nor, with MIG, NVML's; `uuid` is the same for all.
+    """
 
     index: int
     name: str
@@ -27,6 +30,7 @@ class Device:
     pcie_generation: int = 3
     pcie_lanes: int = 16
     driver: str = ""
+    uuid: str = ""
 
     def has_memory_of(self, vram_mib: int) -> bool:
         """Whether what is planned for a card of `vram_mib` has its memory here: some names stand for several cards."""
@@ -49,14 +53,15 @@ def devices() -> tuple[Device, ...]:
         for index in range(nvml.nvmlDeviceGetCount()):
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             parts = _slices(nvml, handle)
-            found += [_device(nvml, index, handle, part) for part in parts or [handle]]
+            for part in parts or [handle]:
+                found.append(_device(nvml, len(found), handle, part))
         return tuple(found)
     finally:
         nvml.nvmlShutdown()
 
 
-def used_bytes(index: int = 0) -> int:
-    """Memory in use on a GPU, by everybody.
+def used_bytes(uuid: str) -> int:
+    """Memory in use on a GPU, or on a MIG slice, by everybody.
 
     Raises:
         InstallationError: nvidia-ml-py is not installed.
@@ -64,7 +69,7 @@ def used_bytes(index: int = 0) -> int:
     nvml = _nvml()
     nvml.nvmlInit()
     try:
-        return int(nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(index)).used)
+        return int(nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByUUID(uuid)).used)
     finally:
         nvml.nvmlShutdown()
 
@@ -115,6 +120,7 @@ def _device(nvml: Any, index: int, whole: Any, part: Any) -> Device:
         pcie_generation=ask(lambda: nvml.nvmlDeviceGetMaxPcieLinkGeneration(whole), 3),
         pcie_lanes=ask(lambda: nvml.nvmlDeviceGetMaxPcieLinkWidth(whole), 16),
         driver=_text(nvml.nvmlSystemGetDriverVersion()),
+        uuid=_text(nvml.nvmlDeviceGetUUID(part)),
     )
 
 

@@ -23,7 +23,7 @@ class EngineRunner:
     Args:
         plan: path of the engine.
         module: name of the Python module that loads it, "tensorrt" or "tensorrt_rtx".
-        device: index of the GPU.
+        device: index of the GPU in CUDA's order, among those that it may see (`gpu.selection`).
         runtime_cache: file for the kernels that TensorRT for RTX compiles when it first meets a shape; kept from run to
             run. Ignored by TensorRT.
         cuda_graphs: let TensorRT for RTX capture and replay the whole network.
@@ -72,6 +72,7 @@ class EngineRunner:
             ShapeError: no profile takes it.
             CudaError: CUDA or TensorRT refused.
         """
+        self._cuda.use()
         _, height, width, _ = image.shape
         context = self._contexts[choose_profile(self.profiles, height, width)]
         out_shape = (1, height * self.scale, width * self.scale, 3)
