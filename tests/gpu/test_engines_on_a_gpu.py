@@ -83,5 +83,6 @@ def test_the_embedded_triton_serves_the_engine(project: Path, card: Card, flavou
             tensor = triton.InferInput("image", picture.shape, "UINT8")
             tensor.set_data_from_numpy(picture)
             once, twice = (client.infer(MODEL, [tensor]).as_numpy("upscaled") for _ in range(2))
-            assert np.array_equal(once, twice)
+            # Kernels for this shape may have been compiled in between: they add up in another order.
+            assert np.abs(once.astype(int) - twice).max() <= 1
             assert once.shape == (1, picture.shape[1] * 3, picture.shape[2] * 3, 3)

@@ -12,7 +12,18 @@ import pytest
 from edsr_serving.errors import InstallationError, NothingToServeError
 from edsr_serving.gpu.card import card_key, check_engines, serving_cards
 from edsr_serving.gpu.devices import Device
-from edsr_serving.gpu.host import CudaError, GrowingBuffer, ShapeError, ShapeRange, choose_profile, failure_of
+from edsr_serving.gpu.host import (
+    EAGER,
+    LAZY,
+    NEVER,
+    CudaError,
+    GrowingBuffer,
+    ShapeError,
+    ShapeRange,
+    Specialisation,
+    choose_profile,
+    failure_of,
+)
 from edsr_serving.limits import Limits
 from edsr_serving.options import ServerOptions
 from edsr_serving.repository import check_memory, choose, find_models, without_second_models
@@ -273,3 +284,35 @@ def test_every_gpu_that_is_named_is_checked(engine: Callable[..., Path]) -> None
     assert serving_cards(models, cards, named=True) == (cards, [])
     with pytest.raises(NothingToServeError, match=r"has NVIDIA L4 \(8\.9\) as GPU 1 of those.*DEVICE="):
         check_engines(models, cards, "1.7")
+
+
+def test_kernels_are_compiled_for_tuned_shapes_first_and_for_a_bounded_number_of_others() -> None:
+    way = Specialisation({(1440, 1440), (512, 512)}, free=2).of
+    assert way(512, 512) == way(1440, 1440) == EAGER
+    assert [way(1, side) for side in (7, 8, 9, 7, 10)] == [LAZY, LAZY, NEVER, LAZY, NEVER]
+    assert way(512, 512) == EAGER
+
+
+def test_tensorrt_for_rtx_has_every_name_that_the_runner_uses() -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    assert {EAGER, LAZY, NEVER} <= trt.DynamicShapesKernelSpecializationStrategy.__members__.keys()
+    assert "USER_MANAGED" in trt.ExecutionContextAllocationStrategy.__members__
+    assert "WHOLE_GRAPH_CAPTURE" in trt.CudaGraphStrategy.__members__
+    names = {
+        trt.IRuntimeConfig: (
+            *("set_execution_context_allocation_strategy", "dynamic_shapes_kernel_specialization_strategy"),
+            *("cuda_graph_strategy", "create_runtime_cache", "set_runtime_cache"),
+        ),
+        trt.ICudaEngine: (
+            *("create_runtime_config", "create_execution_context", "get_device_memory_size_for_profile_v2"),
+            *("get_tensor_profile_shape", "num_optimization_profiles"),
+        ),
+        trt.IExecutionContext: (
+            *("set_optimization_profile_async", "set_device_memory", "set_input_shape", "get_tensor_shape"),
+            *("set_tensor_address", "execute_async_v3"),
+        ),
+    }
+    missing = [(kind.__name__, name) for kind, used in names.items() for name in used if not hasattr(kind, name)]
+    assert not missing
+    # The size is an argument of its own: the memory is the caller's.
+    assert "memory: typing.SupportsInt, size: typing.SupportsInt" in trt.IExecutionContext.set_device_memory.__doc__

@@ -359,4 +359,20 @@ def test_a_plan_follows_an_engine_that_needs_more_than_predicted(flavour: str) -
     assert "needs 16,835 MiB for its largest context, and 16,335 were predicted" in larger.notes[-1]
     assert planned_with(plan, [told[0] + 500 * MIB, *told[1:]]) == larger
     with pytest.raises(EngineError, match=r"needs \d+,\d+ MiB for a context.*in all. The card has 73,403 to give"):
-        planned_with(plan, [40_000 * MIB for _ in told])
+        planned_with(plan, [80_000 * MIB for _ in told])
+
+
+@given(any_card(), networks, st.sampled_from(("fp16", "fp32")))
+def test_contexts_of_tensorrt_for_rtx_share_the_memory_of_the_largest(
+    card: Card, network: NetworkSize, precision: str
+) -> None:
+    try:
+        plan = make_plan(card, network, precision, RTX)
+    except PlanError:
+        return
+    assert plan.contexts_bytes == max(plan.context_sizes)
+    assert plan.total_bytes <= plan.budget_bytes
+    assert len(plan.max_shapes) == 3  # whatever holds the square holds the others
+    apart = make_plan(card, network, precision)
+    assert len(apart.profiles) <= len(plan.profiles)
+    assert apart.contexts_bytes == sum(apart.context_sizes)

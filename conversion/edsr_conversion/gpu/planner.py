@@ -156,8 +156,8 @@ class Plan:
 
     @property
     def contexts_bytes(self) -> int:
-        """Of all contexts of an instance."""
-        return sum(self.context_sizes)
+        """Of all contexts of an instance: with TensorRT for RTX they share the memory of the largest."""
+        return max(self.context_sizes) if self.flavour == RTX else sum(self.context_sizes)
 
     @property
     def has_contexts_of_one_size(self) -> bool:
@@ -489,6 +489,8 @@ def _instances_note(instances: int, wanted: int, gain: float) -> str:
 def _profiles_note(plan: Plan) -> str:
     """Of a plan with profiles for wide and tall pictures, whether it fits the card or not."""
     shapes = " and ".join(shape_text(profile.max_hw) for profile in plan.profiles[1:])
+    if plan.fits_the_card() and plan.flavour == RTX:
+        return f"3 disjoint profiles, whose contexts share their memory: pictures up to {shapes} go in one piece too"
     if plan.fits_the_card():
         return f"3 disjoint profiles: pictures up to {shapes} (16:9, 9:16) go in one piece too"
     return (

@@ -53,6 +53,8 @@ def plan_text(model: str, plan: Plan) -> str:
 
 
 def _contexts(plan: Plan) -> str:
+    if plan.flavour == RTX:
+        return f"{_mib(plan.contexts_bytes)} shared by {len(plan.profiles)} contexts"
     counted = Counter(plan.context_sizes)
     parts = (f"{count} x {_mib(size)} context{'s' if count > 1 else ''}" for size, count in counted.items())
     return " + ".join(parts)

@@ -178,7 +178,7 @@ def _measure(
     before = used_bytes(uuid)
     report(f"loading {plan.instances} instance(s) of {path.name}")
     started = time.perf_counter()
-    runners = [EngineRunner(path, module, cuda_graphs=plan.cuda_graphs) for _ in range(plan.instances)]
+    runners = [EngineRunner(path, module, cuda_graphs=plan.cuda_graphs, eager=True) for _ in range(plan.instances)]
     load_s = time.perf_counter() - started
     try:
         latencies, peak = {}, 0

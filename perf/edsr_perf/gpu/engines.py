@@ -135,7 +135,7 @@ class Engines:
         try:
             for count in range(1, instances_that_fit(plan) + 1):
                 module, graphs = MODULES[self.flavour], plan.cuda_graphs
-                runners.append(EngineRunner(self._path, module, cuda_graphs=graphs))
+                runners.append(EngineRunner(self._path, module, cuda_graphs=graphs, eager=True))
                 found[str(count)] = at_once([partial(runner.run, picture) for runner in runners], REQUESTS)
         finally:
             for runner in runners:

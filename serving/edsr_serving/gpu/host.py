@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -11,10 +11,11 @@ Buffer = TypeVar("Buffer")
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """What one optimization profile takes, smallest and largest (height, width)."""
+    """What one optimization profile takes, smallest and largest (height, width), and what it is tuned for."""
 
     min_hw: tuple[int, int]
     max_hw: tuple[int, int]
+    opt_hw: tuple[int, int] | None = None
 
     def holds(self, height: int, width: int) -> bool:
         (h0, w0), (h1, w1) = self.min_hw, self.max_hw
@@ -36,6 +37,32 @@ def choose_profile(profiles: Sequence[ShapeRange], height: int, width: int) -> i
         return min(holding, key=lambda index: profiles[index].max_px)
     largest = ", ".join(f"{p.max_hw[0]}x{p.max_hw[1]}" for p in profiles)
     raise ShapeError(f"image of {height}x{width} fits none of the engine's profiles (at most {largest}); send tiles")
+
+
+# How TensorRT for RTX compiles kernels for a shape that it meets: before it runs, beside it while others run, never.
+EAGER, LAZY, NEVER = "EAGER", "LAZY", "NONE"
+FREE_SHAPES = 32
+
+
+class Specialisation:
+    """Which shapes get kernels of their own: all that are tuned for, and a bounded number of others.
+
+    Compiling takes seconds of a processor and some of the card's memory per shape, and clients may send any number of
+    shapes. Those beyond the bound run by kernels for all shapes.
+    """
+
+    def __init__(self, tuned: Collection[tuple[int, int]], free: int = FREE_SHAPES) -> None:
+        self._tuned, self._free = frozenset(tuned), free
+        self._met: set[tuple[int, int]] = set()
+
+    def of(self, height: int, width: int) -> str:
+        """EAGER for a shape that is tuned for, LAZY for the first `free` others, NEVER for any more."""
+        shape = (height, width)
+        if shape in self._tuned:
+            return EAGER
+        if len(self._met) < self._free:
+            self._met.add(shape)
+        return LAZY if shape in self._met else NEVER
 
 
 class ShapeError(ValueError):
