@@ -27,7 +27,7 @@ from edsr_conversion.derive import derive
 from edsr_conversion.errors import EngineError, ParityError
 from edsr_conversion.gpu.builder import Build, build
 from edsr_conversion.gpu.cards import load_cards
-from edsr_conversion.gpu.engine import build_engine
+from edsr_conversion.gpu.engine import build_engine, describe
 from edsr_conversion.gpu.flavours import RTX, RTX_COMPUTE_CAPABILITIES, version
 from edsr_conversion.gpu.planner import MIB, NetworkSize, make_plan, profiles_of
 from edsr_conversion.network import Conv, Edsr
@@ -500,6 +500,13 @@ def test_an_fp16_graph_is_float16_in_the_body_and_float32_around_it(project: Pat
     assert inferred.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
 
 
+def as_by_tensorrt(project: Path, name: str, precision: str) -> dict[str, Any]:
+    """The sidecar of an engine for a T4, with the plan that TensorRT would have been given."""
+    network = network_size(load_models(project)["edsr_baseline_x3"])
+    plan = make_plan(load_cards(project)["t4"], network, precision)
+    return sidecar(project, "edsr_baseline_x3", name) | {"plan": describe(plan)}
+
+
 def test_verify_and_the_container_check_refuse_what_they_cannot_do(run: Run, project: Path) -> None:
     assert_one_line_error(run("edsr_conversion", "verify", "--gpu", "t4", cwd=project), 10, "needs NVIDIA T4 itself")
     check = ("edsr_conversion", "container-check", "--release", "26.07", "--gpu", "t4")
@@ -507,7 +514,7 @@ def test_verify_and_the_container_check_refuse_what_they_cannot_do(run: Run, pro
     assert_one_line_error(run(*check, cwd=project), 13, "make engines-container GPU=t4")
     # A TensorRT engine as its container would leave it; only its sidecar is looked at.
     assert run("edsr_conversion", "engines", "--gpu", "t4", "--model", "edsr_baseline_x3", cwd=project).returncode == 0
-    said = json.loads((folder / "t4-rtx.json").read_text("utf-8"))
+    said = as_by_tensorrt(project, "t4-rtx", "fp16")
     shutil.copy2(folder / "t4-rtx.plan", folder / "t4.plan")
     for built_with, code in (("11.1.0.106", 0), ("10.13.0.35", 13)):
         (folder / "t4.json").write_text(json.dumps(said | {"version": built_with}), "utf-8")
@@ -546,7 +553,7 @@ def test_the_container_is_started_with_the_configuration_of_card_and_precision(
     folder = project / "model_repository" / "edsr_baseline_x3" / "1"
     arguments = ("--gpu", "t4", "--model", "edsr_baseline_x3", "--precision", "fp32")
     assert run("edsr_conversion", "engines", *arguments, cwd=project).returncode == 0
-    said = sidecar(project, "edsr_baseline_x3", "t4-fp32-rtx") | {"version": "11.1.0.106"}
+    said = as_by_tensorrt(project, "t4-fp32-rtx", "fp32") | {"version": "11.1.0.106"}
     (folder / "t4-fp32.json").write_text(json.dumps(said), "utf-8")
     shutil.copy2(folder / "t4-fp32-rtx.plan", folder / "t4-fp32.plan")
 

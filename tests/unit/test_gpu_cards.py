@@ -17,7 +17,7 @@ from edsr_conversion.gpu.engine import describe
 from edsr_conversion.gpu.flavours import RTX_COMPUTE_CAPABILITIES, is_card
 from edsr_conversion.gpu.nvml import as_toml, choose_card, choose_cards, described, detect
 from edsr_conversion.gpu.planner import NetworkSize, make_plan
-from edsr_serving.gpu.devices import Device, devices
+from edsr_serving.gpu.devices import Device, devices, unified_bytes
 
 TABLE = """\
 [mine]
@@ -59,6 +59,8 @@ def test_the_catalogue_has_the_cards_people_serve_with(cards: dict[str, Card]) -
     expected = {
         *("t4", "a10g", "a10", "l4", "l40s", "a100-40gb", "a100-80gb", "h100", "h100-pcie", "h200", "b200"),
         *("rtx-3060", "rtx-4090", "rtx-5090", "rtx-a4000", "rtx-3050-laptop", "gtx-1650"),
+        *("a30", "a40", "l40", "rtx-6000-ada", "rtx-pro-6000", "h100-nvl", "h200-nvl", "gb10"),
+        *("rtx-3090", "rtx-4080", "rtx-5080"),
         *("a100-40gb-1g.5gb", "a100-80gb-3g.40gb", "h100-1g.10gb"),
     }
     assert expected <= cards.keys()
@@ -73,6 +75,22 @@ def test_the_figures_of_the_catalogue_are_consistent(cards: dict[str, Card]) -> 
         assert card.source
     drivers_names = [name for card in cards.values() for name in card.nvml_names]
     assert len(drivers_names) == len(set(drivers_names))
+
+
+def test_a_multiprocessor_of_one_architecture_has_the_same_rate_in_every_card(cards: dict[str, Card]) -> None:
+    """fp16 over fp32, which clocks do not change: a misread datasheet shows."""
+    ratios: dict[str, set[float]] = {}
+    for card in cards.values():
+        ratios.setdefault(card.compute_capability, set()).add(round(card.fp16_tflops / card.fp32_tflops))
+    # Consumer cards add up in FP32 at half the rate of others of their architecture, the A10G like them.
+    assert ratios["8.6"] == ratios["8.9"] == ratios["12.0"] == {2, 4}
+    assert ratios["8.0"] == {16}
+    assert ratios["9.0"] <= {14, 15}
+    assert ratios["7.5"] <= {2, 8}  # without and with tensor cores
+
+
+def test_the_memory_of_a_gpu_that_has_none_of_its_own_is_the_machines() -> None:
+    assert 2**28 < unified_bytes() < 2**44
 
 
 def test_tiers_are_those_of_the_replaced_service(cards: dict[str, Card]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -112,7 +113,7 @@ def _device(nvml: Any, index: int, whole: Any, part: Any) -> Device:
         index=index,
         name=_text(nvml.nvmlDeviceGetName(part)),
         compute_capability=f"{major}.{minor}",
-        vram_mib=int(nvml.nvmlDeviceGetMemoryInfo(part).total) // 2**20,
+        vram_mib=ask(lambda: nvml.nvmlDeviceGetMemoryInfo(part).total, unified_bytes()) // 2**20,
         cores=ask(lambda: nvml.nvmlDeviceGetNumGpuCores(whole), 1),
         max_sm_mhz=ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(whole, nvml.NVML_CLOCK_SM), 1000),
         max_memory_mhz=ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(whole, nvml.NVML_CLOCK_MEM), 1000),
@@ -122,6 +123,11 @@ def _device(nvml: Any, index: int, whole: Any, part: Any) -> Device:
         driver=_text(nvml.nvmlSystemGetDriverVersion()),
         uuid=_text(nvml.nvmlDeviceGetUUID(part)),
     )
+
+
+def unified_bytes() -> int:
+    """What a GPU has whose memory is the machine's own, of which NVML reports none (GB10)."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _text(value: str | bytes) -> str:
