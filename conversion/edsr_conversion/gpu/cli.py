@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edsr_serving.errors import InstallationError
 from edsr_serving.gpu import selection
-from edsr_serving.gpu.devices import Device
+from edsr_serving.gpu.devices import Device, devices
 from edsr_serving.variants import AUTO as ANY_PRECISION
 from edsr_serving.variants import Variant, engine_precision
 
@@ -147,14 +147,14 @@ def _gpus(args: argparse.Namespace) -> None:
         card = choose_card(cards, args.docker, lambda: _devices(args.device))
         print(selection.docker_gpus(_of_card(card, _devices(args.device), named=bool(args.device))))
     elif args.detect:
-        print("".join(f"# {selection.device_line(device)}\n" for device in _devices()), end="")
+        print("".join(f"# {selection.device_line(device)}\n" for device in _all_devices()), end="")
         print(as_toml(detect(cards.values(), _devices(args.device))), end="")
     elif args.json:
         print(json_text([card.__dict__ | {"tier": card.tier} for card in cards.values()]))
     else:
         print("\n".join(card_line(card) for card in cards.values()))
-        print("in this machine (DEVICE=):" if _devices() else "in this machine: no NVIDIA GPU, or no driver")
-        print("".join(f"  {selection.device_line(device)}\n" for device in _devices()), end="")
+        print("in this machine (DEVICE=):" if _all_devices() else "in this machine: no NVIDIA GPU, or no driver")
+        print("".join(f"  {selection.device_line(device)}\n" for device in _all_devices()), end="")
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -226,9 +226,9 @@ def _engines(args: argparse.Namespace) -> int:
     options = BuildOptions(
         args.version_compatible, args.hardware_compatibility, args.profiling, args.optimization_level
     )
-    devices = _devices(args.device)
-    cards = choose_cards(load_cards(args.root), args.gpu, lambda: devices)
-    toolbox = _toolbox(devices, cards)
+    found = _devices(args.device)
+    cards = choose_cards(load_cards(args.root), args.gpu, lambda: found)
+    toolbox = _toolbox(found, cards)
     workshop = Workshop(args.root, args.precision, args.flavour, options, toolbox, _step, args.tuned_for)
     if len(cards) > 1:
         return _engines_of_many(args, workshop, cards)
@@ -278,9 +278,9 @@ def _tell_errors(errors: list[ConversionError]) -> int:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    devices = _devices(args.device)
-    card = choose_card(load_cards(args.root), args.gpu, lambda: devices)
-    toolbox = _toolbox(devices, [card])
+    found = _devices(args.device)
+    card = choose_card(load_cards(args.root), args.gpu, lambda: found)
+    toolbox = _toolbox(found, [card])
     for model in _built_models(args):
         folder = args.root / "model_repository" / model.name / "1"
         flavour = args.flavour if args.flavour != AUTO else _built_flavour(folder, card, args.precision)
@@ -338,6 +338,14 @@ def _of_card(card: Card, devices: Sequence[Device], *, named: bool) -> tuple[Dev
         lines = "; ".join(map(selection.device_line, others))
         raise CardError(f"DEVICE= names GPUs that are not {card.name}: {lines}. Leave them out, or name their card.")
     return ours
+
+
+def _all_devices() -> tuple[Device, ...]:
+    """The GPUs of this machine, whatever CUDA_VISIBLE_DEVICES leaves of them."""
+    try:
+        return devices()
+    except InstallationError as error:
+        raise CannotBuildHereError(str(error)) from None
 
 
 def _devices(wanted: str = "") -> tuple[Device, ...]:

@@ -49,13 +49,25 @@ class Engines:
     flavour: str = ""
 
     def plan(self) -> Plan:
-        """What is planned for the card."""
+        """What is planned for the card, and for the TensorRT that builds for it here."""
         from edsr_conversion.catalogue import load_models, select
         from edsr_conversion.gpu.planner import make_plan
         from edsr_conversion.repository import network_size
 
         (model,) = select(load_models(self.root), [self.model])
-        return make_plan(self.card, network_size(model), self.precision)
+        return make_plan(self.card, network_size(model), self.precision, self._flavour_here())
+
+    def _flavour_here(self) -> str:
+        """The TensorRT that `build` takes; TensorRT itself where none can."""
+        from edsr_conversion.errors import CannotBuildHereError
+        from edsr_conversion.gpu.flavours import AUTO, TENSORRT, choose
+
+        if self.flavour:
+            return self.flavour
+        try:
+            return choose(AUTO, self.card, self.toolbox, self.precision)
+        except CannotBuildHereError:
+            return TENSORRT
 
     def verify_s(self) -> float:
         """Seconds that `verify` is expected to take: every shape as often as it is run, and the comparison."""
