@@ -24,6 +24,7 @@ from edsr_conversion.gpu.planner import (
     peaks,
     profiles_of,
     times,
+    tuned_for,
 )
 from edsr_conversion.gpu.profiles import Profile, with_small
 from edsr_conversion.gpu.workload import ACTIVATIONS_CONSTANT
@@ -173,15 +174,15 @@ def test_a_small_profile_is_there_where_the_memory_is_and_is_no_limit_of_its_own
 
 def test_what_kernels_are_tuned_for_is_a_setting() -> None:
     plan = make_plan(CARDS["h100"], FULL, "fp16")
-    other = plan.tuned_for(1080, 1920)
+    other = tuned_for(plan, 1080, 1920)
     assert other.profiles[0].opt_hw == (1080, 1920)
     assert other.profiles[1:] == plan.profiles[1:]
     assert other.total_bytes == plan.total_bytes
-    everyday = plan.tuned_for(768, 768)
+    everyday = tuned_for(plan, 768, 768)
     assert [profile.name for profile in everyday.profiles] == ["square", "wide", "tall"]
     assert not any("512x512" in note for note in everyday.notes)
     with pytest.raises(PlanError, match="cannot be tuned for 4000x100: its largest request is 2880x2880"):
-        plan.tuned_for(4000, 100)
+        tuned_for(plan, 4000, 100)
 
 
 def test_launches_bound_the_time_of_a_tiny_picture_and_nothing_else() -> None:

@@ -37,7 +37,7 @@ from .flavours import (
     version,
 )
 from .nvml import as_toml, choose_card, choose_cards, detect, means_all
-from .planner import DEFAULTS, MIB, Assumptions, Plan, make_plan
+from .planner import DEFAULTS, MIB, Assumptions, Plan, make_plan, tuned_for
 from .report import card_line, footer, other_plan_text, plan_text
 from .sizing import CHART, PAGE, as_json, columns, draw, legend, page, parse_prices, rows
 from .verify import check_artefact, verify
@@ -169,7 +169,7 @@ def _plan(args: argparse.Namespace) -> None:
     sizes = {model.name: repository.network_size(model) for model in models}
     plans = {name: make_plan(card, size, args.precision, flavour, assumptions) for name, size in sizes.items()}
     if args.tuned_for:
-        plans = {name: plan.tuned_for(*args.tuned_for) for name, plan in plans.items()}
+        plans = {name: tuned_for(plan, *args.tuned_for) for name, plan in plans.items()}
     if args.json:
         print(json_text({name: describe(plan) for name, plan in plans.items()}))
         return

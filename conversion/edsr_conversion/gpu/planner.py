@@ -8,15 +8,17 @@ number of pixels, and the aspect 16:9.
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
-from edsr_serving.variants import INT8, RTX, TENSORRT, engine_precision
+from edsr_serving.variants import RTX, TENSORRT, engine_precision
 
 from ..errors import PlanError
+from .assumptions import DEFAULTS, Assumptions
 from .cards import Card
+from .plan import Limit, Plan, Tiling, shape_text
 from .profiles import SMALL_MAX, SMALL_OPT, Profile, outermost, profiles_of, with_small
+from .speed import peaks, times
 from .workload import FORMATS, MIB, NetworkSize
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "profiles_of",
     "shape_text",
     "times",
+    "tuned_for",
 ]
 
 # Sides are multiples of this, so that 3/4 and 4/3 of them are whole: 1440 gives 1080x1920, 2880 gives 2160x3840.
@@ -46,215 +49,6 @@ GRAPHS, SMALL_NOTE = "CUDA graphs", "1 more profile tuned for"
 MAX_ELEMENTS = 2**31 - 1
 # TensorRT for RTX 1.7 plans no more than this as one context's activations (seen in its builder's log).
 MAX_ACTIVATIONS = 32_000 * MIB
-
-
-@dataclass(frozen=True)
-class Assumptions:
-    """What the arithmetic cannot know. None of it was measured on a GPU yet.
-
-    Attributes:
-        margin: part of the memory that stays free.
-        server_bytes: memory pools of the tritonserver process, and, where it runs no engine itself, its CUDA context.
-        process_bytes: CUDA context and libraries of a process that runs engines. With TensorRT that is the server,
-            however many instances and models it has; TensorRT for RTX has a process for each instance.
-        scratch_bytes: working memory of one context beside its activations; the builder's workspace limit, which in
-            TensorRT does not limit the activations.
-        efficiency: part of the dense peak that convolutions reach.
-        bandwidth_efficiency: part of the memory bandwidth that is reached.
-        max_request_s: longest time one request may keep the card, at that efficiency: others wait behind it.
-        max_request_px: largest request whatever the card; a 4K picture, whose answer has 224 MB.
-        min_gain: gain in throughput below which another instance is not worth its memory.
-        min_stream_gain: the same of a second set of input and output buffers, which is far smaller.
-        max_instances: more never helped to hide copies behind computation: one copies in, one computes, one copies out.
-        launch_s: time to launch one kernel, while the one before it computes.
-        graphs_worth: part of the time of the shape that a profile is tuned for which launches must take before CUDA
-            graphs are switched on.
-    """
-
-    margin: float = 0.10
-    server_bytes: int = 300 * MIB
-    process_bytes: int = 700 * MIB
-    scratch_bytes: int = 128 * MIB
-    efficiency: float = 0.5
-    bandwidth_efficiency: float = 0.8
-    max_request_s: float = 5.0
-    max_request_px: int = 2880 * 2880
-    min_gain: float = 0.05
-    min_stream_gain: float = 0.01
-    max_instances: int = 3
-    launch_s: float = 5e-6
-    graphs_worth: float = 0.1
-
-
-DEFAULTS = Assumptions()
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What one constraint permits: the largest square's side, and why."""
-
-    name: str
-    side: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to build for a card, and what is predicted of it. `limits` and `notes` say why.
-
-    With `output_copy_stream`, Triton's `tensorrt` backend has two sets of input and output buffers, both in `io_bytes`,
-    and an answer is copied to the host while the next picture is computed. `told_context_bytes` are an engine's own
-    figures of its contexts, one per profile, in place of the predicted ones; see `following`.
-    """
-
-    card: Card
-    network: NetworkSize
-    precision: str
-    flavour: str
-    profiles: tuple[Profile, ...]
-    instances: int
-    output_copy_stream: bool
-    cuda_graphs: bool
-    workspace_bytes: int
-    weights_bytes: int
-    activations_bytes: int
-    io_bytes: int
-    process_bytes: int
-    server_bytes: int
-    budget_bytes: int
-    limit_s: float
-    expected_s: float
-    copy_s: float
-    decided_by: str
-    limits: tuple[Limit, ...]
-    assumptions: Assumptions
-    notes: tuple[str, ...] = ()
-    told_context_bytes: tuple[int, ...] = ()
-
-    @property
-    def side(self) -> int:
-        """Side of the largest square request, which is also the tile."""
-        return self.profiles[0].max_hw[0]
-
-    @property
-    def max_shapes(self) -> tuple[tuple[int, int], ...]:
-        """Largest (height, width) of every profile that does not lie within another: a picture must fit one of them."""
-        return tuple(profile.max_hw for profile in outermost(self.profiles))
-
-    @property
-    def context_sizes(self) -> tuple[int, ...]:
-        """Bytes of each profile's execution context: activations and working memory."""
-        if self.told_context_bytes:
-            return self.told_context_bytes
-        px = (profile.max_px for profile in self.profiles)
-        return tuple(self.network.activations(each, self.precision) + self.workspace_bytes for each in px)
-
-    @property
-    def context_bytes(self) -> int:
-        """Of the largest of them."""
-        return max(self.context_sizes)
-
-    @property
-    def contexts_bytes(self) -> int:
-        """Of all contexts of an instance: with TensorRT for RTX they share the memory of the largest."""
-        return max(self.context_sizes) if self.flavour == RTX else sum(self.context_sizes)
-
-    @property
-    def has_contexts_of_one_size(self) -> bool:
-        """Whether a context that can hold every profile takes no more than one for its own."""
-        return len(set(self.context_sizes)) == 1
-
-    def tuned_for(self, height: int, width: int) -> Plan:
-        """The same plan with kernels of profile 0 chosen for pictures of this size.
-
-        Raises:
-            PlanError: profile 0 does not take such pictures.
-        """
-        first, *others = self.profiles
-        if not first.holds(height, width):
-            raise PlanError(
-                f"An engine for {self.card.name} cannot be tuned for {height}x{width}: its largest request is "
-                f"{shape_text(first.max_hw)}. Name a smaller shape."
-            )
-        profiles = (replace(first, tuned_for=(height, width)), *others)
-        if min(height, width) <= SMALL_MAX:  # it takes the small one's place
-            profiles = outermost(profiles)
-        gone = SMALL_NOTE if len(profiles) < len(self.profiles) else GRAPHS
-        others_say = (note for note in self.notes if not note.startswith(gone))
-        tuned = f"the kernels of profile {first.name} are tuned for {height}x{width}, as was asked for"
-        return _with_graphs(replace(self, profiles=profiles, notes=(*others_say, tuned)))
-
-    @property
-    def instance_bytes(self) -> int:
-        """What an instance adds: its process if it has one, weights, contexts, input and output buffers.
-
-        Triton's instances share none of it.
-        """
-        return self.process_bytes + self.weights_bytes + self.contexts_bytes + self.io_bytes
-
-    @property
-    def total_bytes(self) -> int:
-        """Predicted peak on the card."""
-        return self.server_bytes + self.instances * self.instance_bytes
-
-    def fits_the_card(self) -> bool:
-        """Whether all of it is within what may be planned."""
-        return self.total_bytes <= self.budget_bytes
-
-    def following(self, context_bytes: Sequence[int]) -> Plan:
-        """The same plan with an engine's own figures of its contexts, where one of them is larger than predicted.
-
-        A builder may choose kernels that need more than activations and scratch. That is no reason to refuse an engine
-        which fits the card all the same, see `fits_the_card`; but what is told of its memory has to be true.
-        """
-        sizes = tuple(context_bytes)
-        if self.flavour == RTX:  # whose builder tells the activations alone
-            sizes = tuple(size + self.workspace_bytes for size in sizes)
-        if len(sizes) != len(self.profiles) or all(map(operator.le, sizes, self.context_sizes)):
-            return self
-        predicted, needed = self.context_bytes // MIB, max(sizes) // MIB
-        note = f"the engine needs {needed:,} MiB for its largest context, and {predicted:,} were predicted"
-        return replace(self, told_context_bytes=sizes, notes=(*self.notes, note))
-
-    def times(self, px: int) -> tuple[float, float, float]:
-        """`times` of a request on this card."""
-        return times(self.card, self.network, self.precision, px, self.assumptions, self.flavour)
-
-    def fits(self, height: int, width: int) -> bool:
-        """Whether a picture is answered in one request."""
-        return any(profile.holds(height, width) for profile in self.profiles)
-
-    def tiling(self, height: int, width: int) -> Tiling:
-        """How a picture is cut: one piece if it fits, else equal tiles with the exact halo on every inner side."""
-        if self.fits(height, width):
-            return Tiling(1, 1, height, width)
-        halos = 2 * self.network.halo_px
-
-        def along(length: int) -> tuple[int, int]:
-            count = 1 if length <= self.side else math.ceil((length - halos) / (self.side - halos))
-            return count, math.ceil((length + (count - 1) * halos) / count)
-
-        (rows, tile_height), (columns, tile_width) = along(height), along(width)
-        return Tiling(rows, columns, tile_height, tile_width)
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """A picture as rows x columns requests of one shape, in LR pixels."""
-
-    rows: int
-    columns: int
-    tile_height: int
-    tile_width: int
-
-    @property
-    def requests(self) -> int:
-        return self.rows * self.columns
-
-    @property
-    def px(self) -> int:
-        """Pixels computed, halos included."""
-        return self.requests * self.tile_height * self.tile_width
 
 
 def make_plan(
@@ -317,9 +111,25 @@ def make_plan(
     return _with_graphs(_with_what_fits(plan))
 
 
-def shape_text(hw: tuple[int, int]) -> str:
-    """ "1080x1920", height x width."""
-    return "x".join(map(str, hw))
+def tuned_for(plan: Plan, height: int, width: int) -> Plan:
+    """The same plan with kernels of profile 0 chosen for pictures of this size.
+
+    Raises:
+        PlanError: profile 0 does not take such pictures.
+    """
+    first, *others = plan.profiles
+    if not first.holds(height, width):
+        raise PlanError(
+            f"An engine for {plan.card.name} cannot be tuned for {height}x{width}: its largest request is "
+            f"{shape_text(first.max_hw)}. Name a smaller shape."
+        )
+    profiles = (replace(first, tuned_for=(height, width)), *others)
+    if min(height, width) <= SMALL_MAX:  # it takes the small one's place
+        profiles = outermost(profiles)
+    gone = SMALL_NOTE if len(profiles) < len(plan.profiles) else GRAPHS
+    others_say = (note for note in plan.notes if not note.startswith(gone))
+    tuned = f"the kernels of profile {first.name} are tuned for {height}x{width}, as was asked for"
+    return _with_graphs(replace(plan, profiles=profiles, notes=(*others_say, tuned)))
 
 
 def _with_what_fits(plan: Plan) -> Plan:
@@ -382,44 +192,6 @@ def _processes(flavour: str, assumptions: Assumptions) -> tuple[int, int]:
     if flavour == RTX:
         return assumptions.server_bytes, assumptions.process_bytes
     return assumptions.server_bytes + assumptions.process_bytes, 0
-
-
-def times(
-    card: Card,
-    network: NetworkSize,
-    precision: str,
-    px: int,
-    assumptions: Assumptions = DEFAULTS,
-    flavour: str = TENSORRT,
-) -> tuple[float, float, float]:
-    """Seconds for a request of `px`: at the physical limit, as expected, and for its copies over PCIe.
-
-    The limit: all FLOP at the dense peak, or input, output and weights once through memory, whichever is longer.
-    Expected: FLOP at `efficiency` of the peak, or every feature map through memory, or launching all kernels, whichever
-    is longer: a kernel is launched while the one before it computes.
-    """
-    peak, best = peaks(card, precision, flavour)
-    flop = float(px) * network.flop_per_px
-    bandwidth = card.bandwidth_gb_s * 1e9
-    once = px * network.io_per_px() + network.weights_bytes(precision)
-    limit = max(flop / best, once / bandwidth)
-    through_memory = px * network.traffic_per_px(precision, flavour) / (bandwidth * assumptions.bandwidth_efficiency)
-    launches = network.kernels(precision, flavour) * assumptions.launch_s
-    expected = max(flop / (peak * assumptions.efficiency), through_memory, launches, limit)
-    return limit, expected, px * network.io_per_px() / (card.pcie_gb_s * 1e9)
-
-
-def peaks(card: Card, precision: str, flavour: str = TENSORRT) -> tuple[float, float]:
-    """FLOP/s to expect from, and FLOP/s nothing can exceed: fp16 may add up in FP32 or, on some cards faster, in FP16.
-
-    TF32 is off in fp32 engines: fp16 has the same mantissa. The peak of int8 is expected of TensorRT alone, where
-    nobody measured it yet; TensorRT for RTX lists int8 for weights only.
-    """
-    if precision == INT8:
-        return (card.fp16_tflops if flavour == RTX else card.int8_tops) * 1e12, card.int8_tops * 1e12
-    if precision == "fp32":
-        return card.fp32_tflops * 1e12, card.fp32_tflops * 1e12
-    return card.fp16_tflops * 1e12, max(card.fp16_tflops, card.fp16_fast_tflops) * 1e12
 
 
 def _budget(card: Card, assumptions: Assumptions) -> int:

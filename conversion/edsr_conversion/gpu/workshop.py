@@ -21,7 +21,7 @@ from .cards import Card
 from .engine import Engine, build_engine, planned_with
 from .flavours import RTX, TENSORRT, Toolbox, choose, is_card, supports_rtx
 from .layers import convolutions_text
-from .planner import MIB, Plan, make_plan
+from .planner import MIB, Plan, make_plan, tuned_for
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -98,7 +98,7 @@ class Workshop:
         onnx = self.onnx(model)
         plan = make_plan(card, repository.network_size(model), self.precision, flavour)
         if self.tuned_for:
-            plan = plan.tuned_for(*self.tuned_for)
+            plan = tuned_for(plan, *self.tuned_for)
         devices = self.toolbox.devices if flavour == TENSORRT else ()
         if flavour == TENSORRT:
             check_builds_on(card, compute_capability_of_first())
