@@ -198,7 +198,7 @@ engines-container: known-gpu onnx ## Build engines in NVIDIA's TensorRT containe
 		--volume "$$(pwd)/.cache:/edsr/.cache" \
 		"$$IMAGE_NAME-engines:$$TRITON_VERSION" $(engine-options) --flavour tensorrt
 
-up: setup ## Serve in Triton's container, engines (GPU= DEVICE=) or on the CPU; `make image` first
+up: setup ## Serve in Triton's container (GPU=a10g DEVICE=; else the CPU); `make image` first
 	@$(models) config=$$($(PY) -m edsr_conversion container-check --release "$$TRITON_VERSION" \
 		$${GPU:+--gpu "$$GPU" --precision "$$PRECISION"} "$$@") && \
 	gpus=$$([ -z "$$GPU" ] || $(PY) -m edsr_conversion gpus --docker "$$GPU" $(device)) && set -x && \
