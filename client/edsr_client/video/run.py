@@ -68,9 +68,7 @@ async def upscale_video(
         for note in notes:
             logger.warning("%s", note)
         real = Path(os.path.realpath(target))
-        workshop = await asyncio.to_thread(
-            Workshop, real, _identity(source, options, plan, model) | {"self_ensemble": turns}, restart
-        )
+        workshop = await asyncio.to_thread(Workshop, real, _identity(source, options, plan, model, turns), restart)
         try:
             retries, answers = upscaler.retries, dict(upscaler.answers)
             resumed = workshop.frames
