@@ -70,6 +70,7 @@ class FileResult:
         model_scale: factor of the network; 0 if it is not known.
         resampled: whether the network's result was resampled (Lanczos) to the size that was asked for.
         model_reason: why model="auto" took that model; "" if the caller has named one, or none.
+        self_ensemble: whether it is the mean of eight flips and quarter turns.
     """
 
     path: str
@@ -86,6 +87,7 @@ class FileResult:
     model_scale: int = 0
     resampled: bool = False
     model_reason: str = ""
+    self_ensemble: bool = False
 
 
 def read_file(src: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 from edsr_serving.edge import unforeseen
 from numpy.typing import NDArray
 
-from . import border, fairness, folder, gateway, halo_page, int8_layers, memory, scaling, web_load
+from . import border, fairness, folder, gateway, halo_page, int8_layers, memory, scaling, self_ensemble, web_load
 from .analyzer import cli as analyzer
 from .baselines import cli as baselines
 from .errors import known
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet.set_defaults(run=_contact_sheet)
     border.add_command(commands)
     fairness.add_command(commands)
+    self_ensemble.add_command(commands)
     analyzer.add_commands(commands)
     int8_layers.add_command(commands)
     scaling.add_command(commands)

@@ -105,6 +105,7 @@ async def upscale_in_bands(
         "halo": halo,
         "bands": [plan.height, plan.rows, plan.halo_px],
         "margins": margins_of((rows.height, rows.width), border),
+        **({"self_ensemble": True} if upscaler.self_ensemble else {}),  # bands begun before there was a choice go on
     }
     sizes = [(band.keep_bottom - band.keep_top) * row_bytes for band in plan]
     store = await asyncio.to_thread(Store.open, target, work, sizes, restart)
@@ -139,6 +140,7 @@ async def upscale_in_bands(
         model_scale=model.scale,
         resampled=size != layout.size,
         model_reason=upscaler.model_reason,
+        self_ensemble=upscaler.self_ensemble,
     )
 
 

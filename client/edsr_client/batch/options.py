@@ -63,12 +63,13 @@ class BatchOptions:
             tuple(named), tuple(listed), out, self.extension, self.recursive, self.follow_links, self.own_results
         )
 
-    def digest(self, model: ModelInfo, compressed: ModelInfo | None = None) -> str:
+    def digest(self, model: ModelInfo, compressed: ModelInfo | None = None, *, self_ensemble: bool = False) -> str:
         """Of all that a result depends on beside its picture.
 
         Args:
             model: of all pictures.
             compressed: with model="auto" the one for compressed pictures, where the servers have one.
+            self_ensemble: whether results are the mean of eight flips and quarter turns.
         """
         finishing = asdict(self.finishing) | {"format": format_named(self.finishing.format or "png").name}
         told = [finishing, self.tile, self.halo, self.frame, model.name, model.source_sha256]
@@ -76,6 +77,8 @@ class BatchOptions:
             told.append(self.border)
         if compressed is not None:
             told += ["auto", compressed.name, compressed.source_sha256]
+        if self_ensemble:
+            told.append("self-ensemble")
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -308,6 +308,7 @@ def _tile_options(parser: argparse.ArgumentParser) -> Any:
         help="pixels around a tile (default: at most one level off on photographs; see docs)",
     )
     _border_option(tiles)
+    _self_ensemble_option(tiles)
     tiles.add_argument(
         "--max-pixels",
         type=_positive,
@@ -324,6 +325,14 @@ def _border_option(group: Any) -> None:
         choices=BORDERS,
         help="what lies beyond the picture: zeros, or its mirror image, as where a side has less than "
         f"{SMALL_SIDE_PX} pixels always (default: {DEFAULT_BORDER})",
+    )
+
+
+def _self_ensemble_option(group: Any) -> None:
+    group.add_argument(
+        "--self-ensemble",
+        action="store_true",
+        help="best and slowest: the mean of eight flips and quarter turns, at eight times the work",
     )
 
 
@@ -371,6 +380,7 @@ def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     work.add_argument("--tile", type=_tile, metavar="N|HxW", help="largest tile in pixels (default: by the server)")
     work.add_argument("--halo", type=_halo, metavar="N|exact", help="pixels around a tile (see `edsr upscale`)")
     _border_option(work)
+    _self_ensemble_option(work)
     work.add_argument(
         "--max-pixels", type=_positive, default=VIDEO_MAX_PIXELS, metavar="N", help="refuse larger frames (%(default)s)"
     )

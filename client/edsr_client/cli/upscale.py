@@ -108,9 +108,10 @@ def _tell(result: FileResult, stream: TextIO, as_json: bool) -> None:
     frames = f", {result.frames} frames" if result.frames > 1 else ""
     retries = f", {result.retries} sent again" if result.retries else ""
     where = "standard output" if result.path == PIPE else visible(result.path)
+    ensemble = ", self-ensemble" if result.self_ensemble else ""
     how = f", x{result.model_scale} by the network, then Lanczos" if result.resampled else ""
     print(
-        f"{where} ({result.width}x{result.height}{how}{frames}{tiles}{retries}, {result.model} "
+        f"{where} ({result.width}x{result.height}{how}{frames}{tiles}{retries}, {result.model}{ensemble} "
         f"on {', '.join(result.servers)}, {result.seconds:.2f} s)",
         file=stream,
     )

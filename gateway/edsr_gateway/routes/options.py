@@ -15,7 +15,7 @@ from ..limits.uploads import Upload
 from ..workers.work import Work
 from .negotiation import MEDIA_TYPES, VIDEO_TYPES, writable
 
-NAMES = ("format", "quality", "scale", "max_side", "metadata", "model")
+NAMES = ("format", "quality", "scale", "max_side", "metadata", "model", "self_ensemble")
 MAX_SIDE = 200_000
 UNNAMED = "the picture"
 
@@ -31,6 +31,7 @@ class Options:
         max_side: longest side of the result, in pixels.
         strip_metadata: whether EXIF, XMP, ICC profile, texts and comments are left out.
         model: a name, "auto", or None for the gateway's default.
+        self_ensemble: whether the mean of eight flips and quarter turns is taken.
     """
 
     format: str | None = None
@@ -39,6 +40,7 @@ class Options:
     max_side: int | None = None
     strip_metadata: bool = False
     model: str | None = None
+    self_ensemble: bool = False
 
     @staticmethod
     def of(pairs: Sequence[tuple[str, str]], names: Sequence[str] = NAMES) -> Options:
@@ -66,6 +68,7 @@ class Options:
             max_side=_whole(given, "max_side"),
             strip_metadata=metadata == "strip",
             model=given.get("model"),
+            self_ensemble=_switch(given, "self_ensemble"),
         )
         if options.max_side is not None and options.max_side > MAX_SIDE:
             raise _bad("max_side", f"max_side is at most {MAX_SIDE:,} pixels.")
@@ -100,6 +103,7 @@ class Options:
             "max_side": self.max_side,
             "strip_metadata": self.strip_metadata,
             "model": self.model or model,
+            "self_ensemble": self.self_ensemble,
             "max_pixels": limits.pixels,
             "max_frames": limits.frames,
             "in_memory_bytes": limits.memory_bytes,
@@ -132,6 +136,13 @@ def _format(value: str | None) -> str | None:
     if name not in MEDIA_TYPES or name not in writable():
         raise _bad("format", f"{name} cannot be written here. There are: {known}.")
     return name
+
+
+def _switch(given: dict[str, str], name: str) -> bool:
+    value = given.get(name, "false")
+    if value not in ("true", "false"):
+        raise _bad(name, f"{name} is true or false, not {value[:40]!r}.")
+    return value == "true"
 
 
 def _whole(given: dict[str, str], name: str) -> int | None:
