@@ -22,7 +22,7 @@ class Work:
         kind: decides which engine works.
         name: what messages call it; never a path.
         format: of the result, as `Finishing.format` names it; for videos the container: mp4, mkv, mov, webm.
-        quality, scale, max_side, strip_metadata: as `edsr_client.Finishing` has them.
+        quality, scale, max_side, strip_metadata, png_effort: as `edsr_client.Finishing` has them.
         model: a name, or "auto".
         max_pixels: LR pixels of a picture, or of a video's frame.
         max_frames: of a video or an animation.
@@ -38,6 +38,7 @@ class Work:
     scale: float | None = None
     max_side: int | None = None
     strip_metadata: bool = False
+    png_effort: str | None = None
     model: str = "auto"
     max_pixels: int = 50_000_000
     max_frames: int = 20_000
