@@ -102,9 +102,7 @@ def test_the_filters_are_those_of_the_specification() -> None:
     left, up, corner = around[1:, :-3], around[:-1, 3:], around[:-1, :-3]
     guess = left + up - corner
     to_left, to_up, to_corner = abs(guess - left), abs(guess - up), abs(guess - corner)
-    nearest = np.where(
-        (to_left <= to_up) & (to_left <= to_corner), left, np.where(to_up <= to_corner, up, corner)
-    )
+    nearest = np.where((to_left <= to_up) & (to_left <= to_corner), left, np.where(to_up <= to_corner, up, corner))
     expected = {NONE: 0 * up, SUB: left, UP: up, AVERAGE: (left + up) // 2, PAETH: nearest}
     neighbours = png_rows._Neighbours(strip, above, 3)
     for kind, prediction in expected.items():

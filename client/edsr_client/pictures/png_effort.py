@@ -43,8 +43,15 @@ EFFORTS = {
     effort.name: effort
     for effort in (
         Effort("fast", (HUFFMAN, Way(PAETH, 1)), sampled=True, animation_level=1),
-        Effort("normal", (HUFFMAN, Way(PAETH, 4), Way(NONE, 4, zlib.Z_DEFAULT_STRATEGY)), sampled=True, animation_level=4),
-        Effort("small", (HUFFMAN, Way(PAETH, 6), Way(UP, 6), Way(AVERAGE, 6), Way(NONE, 6, zlib.Z_DEFAULT_STRATEGY)), sampled=False, animation_level=9),
+        Effort(
+            "normal", (HUFFMAN, Way(PAETH, 4), Way(NONE, 4, zlib.Z_DEFAULT_STRATEGY)), sampled=True, animation_level=4
+        ),
+        Effort(
+            "small",
+            (HUFFMAN, Way(PAETH, 6), Way(UP, 6), Way(AVERAGE, 6), Way(NONE, 6, zlib.Z_DEFAULT_STRATEGY)),
+            sampled=False,
+            animation_level=9,
+        ),
     )
 }
 DEFAULT_EFFORT = "normal"
