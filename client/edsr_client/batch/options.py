@@ -14,6 +14,7 @@ from ..files import Finishing
 from ..model_info import ModelInfo
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import format_named
+from ..pictures.png_effort import DEFAULT_EFFORT
 from ..tiling import Shape
 from .sources import Sources
 
@@ -72,6 +73,8 @@ class BatchOptions:
             self_ensemble: whether results are the mean of eight flips and quarter turns.
         """
         finishing = asdict(self.finishing) | {"format": format_named(self.finishing.format or "png").name}
+        if finishing["png_effort"] in (None, DEFAULT_EFFORT):  # results of runs that knew no efforts are of the same
+            del finishing["png_effort"]
         told = [finishing, self.tile, self.halo, self.frame, model.name, model.source_sha256]
         if self.border is not None:  # results of runs that knew no border are of the same settings
             told.append(self.border)

@@ -17,6 +17,7 @@ from ..border import BORDERS, DEFAULT_BORDER, SMALL_SIDE_PX
 from ..files import is_folder
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import ALIASES, FORMATS
+from ..pictures.png_effort import DEFAULT_EFFORT, EFFORTS
 from ..retrying import RetryPolicy
 from ..texts import shortened, visible
 from ..video.options import CODECS, CONTAINERS, PIXEL_FORMATS
@@ -289,6 +290,11 @@ def _result_options(parser: argparse.ArgumentParser, default_format: str) -> Any
     defaults = ", ".join(f"{name.upper()} {format_.quality}" for name, format_ in FORMATS.items() if format_.quality)
     output.add_argument(
         "--quality", type=int, metavar="0-100", help=f"default: {defaults}; 100 is lossless in WebP, not in the others"
+    )
+    output.add_argument(
+        "--png-effort",
+        choices=tuple(EFFORTS),
+        help=f"time spent on compressing PNG, which is lossless (default: {DEFAULT_EFFORT})",
     )
     output.add_argument("--scale", type=float, help="final size against the input's (default: the model's)")
     output.add_argument("--max-side", type=int, metavar="PX", help="longest side of the result")

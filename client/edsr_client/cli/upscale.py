@@ -24,7 +24,7 @@ from .targets import PIPE, check_sources, make_folder
 def run(args: argparse.Namespace) -> int:
     """Upscale one picture, from a file or standard input, to a file or standard output; or several files."""
     check_sources(args.inputs)
-    finishing = Finishing(args.format, args.quality, args.scale, args.max_side, args.strip_metadata)
+    finishing = Finishing(args.format, args.quality, args.scale, args.max_side, args.strip_metadata, args.png_effort)
     to_stdout = args.dst == PIPE or (args.dst is None and args.src == PIPE)
     label = "standard input" if args.src == PIPE else Path(args.src).name
     options: dict[str, Any] = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edsr_client import Finishing, format_named
+from edsr_client.pictures.png_effort import EFFORTS
 
 from ..errors import Problem
 from ..limits.limits import Limits
@@ -15,7 +16,7 @@ from ..limits.uploads import Upload
 from ..workers.work import Work
 from .negotiation import MEDIA_TYPES, VIDEO_TYPES, writable
 
-NAMES = ("format", "quality", "scale", "max_side", "metadata", "model", "self_ensemble")
+NAMES = ("format", "quality", "scale", "max_side", "metadata", "model", "self_ensemble", "png_effort")
 MAX_SIDE = 200_000
 UNNAMED = "the picture"
 
@@ -32,6 +33,7 @@ class Options:
         strip_metadata: whether EXIF, XMP, ICC profile, texts and comments are left out.
         model: a name, "auto", or None for the gateway's default.
         self_ensemble: whether the mean of eight flips and quarter turns is taken.
+        png_effort: "fast", "normal" or "small", for PNG; None is the default.
     """
 
     format: str | None = None
@@ -41,6 +43,7 @@ class Options:
     strip_metadata: bool = False
     model: str | None = None
     self_ensemble: bool = False
+    png_effort: str | None = None
 
     @staticmethod
     def of(pairs: Sequence[tuple[str, str]], names: Sequence[str] = NAMES) -> Options:
@@ -69,6 +72,7 @@ class Options:
             strip_metadata=metadata == "strip",
             model=given.get("model"),
             self_ensemble=_switch(given, "self_ensemble"),
+            png_effort=_effort(given.get("png_effort")),
         )
         if options.max_side is not None and options.max_side > MAX_SIDE:
             raise _bad("max_side", f"max_side is at most {MAX_SIDE:,} pixels.")
@@ -102,6 +106,7 @@ class Options:
             "scale": self.scale,
             "max_side": self.max_side,
             "strip_metadata": self.strip_metadata,
+            "png_effort": self.png_effort,
             "model": self.model or model,
             "self_ensemble": self.self_ensemble,
             "max_pixels": limits.pixels,
@@ -143,6 +148,12 @@ def _switch(given: dict[str, str], name: str) -> bool:
     if value not in ("true", "false"):
         raise _bad(name, f"{name} is true or false, not {value[:40]!r}.")
     return value == "true"
+
+
+def _effort(value: str | None) -> str | None:
+    if value is not None and value not in EFFORTS:
+        raise _bad("png_effort", f"png_effort is {', '.join(EFFORTS)}, not {value[:40]!r}.")
+    return value
 
 
 def _whole(given: dict[str, str], name: str) -> int | None:

@@ -132,6 +132,7 @@ class _Worker:
             scale=work.scale,
             max_side=work.max_side,
             strip_metadata=work.strip_metadata,
+            png_effort=work.png_effort,
         )
         upscaler = await self._upscaler(work.model, work.self_ensemble)
         content: bytes | None = None

@@ -22,7 +22,7 @@ class Work:
         kind: decides which engine works.
         name: what messages call it; never a path.
         format: of the result, as `Finishing.format` names it; for videos the container: mp4, mkv, mov, webm.
-        quality, scale, max_side, strip_metadata: as `edsr_client.Finishing` has them.
+        quality, scale, max_side, strip_metadata, png_effort: as `edsr_client.Finishing` has them.
         model: a name, or "auto".
         self_ensemble: whether the mean of eight flips and quarter turns is taken.
         max_pixels: LR pixels of a picture, or of a video's frame.
@@ -39,6 +39,7 @@ class Work:
     scale: float | None = None
     max_side: int | None = None
     strip_metadata: bool = False
+    png_effort: str | None = None
     model: str = "auto"
     self_ensemble: bool = False
     max_pixels: int = 50_000_000
