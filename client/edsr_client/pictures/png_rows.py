@@ -1,6 +1,6 @@
 """The pixels of a PNG file: rows filtered and packed, strip by strip, each as it becomes smallest.
 
-Strips are packed apart and joined (RFC 1951: blocks that end on a byte), so every one can have a strategy of its own, and
+Strips are packed apart and joined (RFC 1951: blocks that end on a byte): each can have a strategy of its own, and
 memory does not grow with the picture.
 """
 
