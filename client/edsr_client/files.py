@@ -34,7 +34,7 @@ class Finishing:
         scale: final size against the input's, by Lanczos resampling after the network; by default the model's scale.
         max_side: longest side of the result in pixels.
         strip_metadata: drop EXIF, XMP, ICC profile, resolution, texts and comments.
-        png_effort: "fast", "normal" or "small": time spent on compressing PNG, lossless; default "normal".
+        png_effort: "fast", "normal" (the default) or "small": time spent on PNG's compression, which is lossless.
     """
 
     format: str | None = None

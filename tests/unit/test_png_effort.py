@@ -74,7 +74,7 @@ def test_other_decoders_read_the_same(effort: str) -> None:
         for dtype in (np.uint8, np.uint16):
             image = pixels(400, 300, channels, dtype)
             made = content(image, effort)
-            read = cv2.imdecode(np.frombuffer(made, np.uint8), cv2.IMREAD_UNCHANGED)
+            read: Any = cv2.imdecode(np.frombuffer(made, np.uint8), cv2.IMREAD_UNCHANGED)
             order = {1: slice(None), 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]
             np.testing.assert_array_equal(read if channels == 1 else read[..., order], image)
             if dtype == np.uint8:

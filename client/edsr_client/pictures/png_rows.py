@@ -1,7 +1,7 @@
 """The pixels of a PNG file: rows filtered and packed, strip by strip, each as it becomes smallest.
 
-Strips are packed apart and joined (RFC 1951: blocks that end on a byte): each can have a strategy of its own, and
-memory does not grow with the picture.
+Strips are packed apart and joined (RFC 1951: blocks that end on a byte), so every one can have a strategy of its own,
+and memory does not grow with the picture.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Bytes = NDArray[np.uint8]
 # What filters work on stays in a processor's cache.
 STRIP_BYTES = 2**18
 # Of a strip, to choose its way by.
-SAMPLE = 16
+SAMPLE = 32
 WINDOW_BITS, MEMORY_LEVEL = 15, 9
 ZLIB_HEADER = b"\x78\x01"
 # A last block that holds nothing.
