@@ -15,6 +15,7 @@ from .pictures.decode import Picture
 from .pictures.encode import check_fits, check_metadata, encode
 from .pictures.formats import FORMATS, Format, check_available, format_named, format_of
 from .pictures.metadata import Metadata, corrected
+from .pictures.png_effort import effort_named
 from .pictures.resample import final_size, resize
 from .staged import Staged
 
@@ -33,6 +34,7 @@ class Finishing:
         scale: final size against the input's, by Lanczos resampling after the network; by default the model's scale.
         max_side: longest side of the result in pixels.
         strip_metadata: drop EXIF, XMP, ICC profile, resolution, texts and comments.
+        png_effort: "fast", "normal" (the default) or "small": time spent on PNG's compression, which is lossless.
     """
 
     format: str | None = None
@@ -40,6 +42,7 @@ class Finishing:
     scale: float | None = None
     max_side: int | None = None
     strip_metadata: bool = False
+    png_effort: str | None = None
 
     def __post_init__(self) -> None:
         if self.format is not None:
@@ -50,6 +53,7 @@ class Finishing:
             raise ValueError(f"scale must be more than 0 and at most {MAX_SCALE:g}, not {self.scale!r}")
         if self.max_side is not None and self.max_side < 1:
             raise ValueError(f"max_side must be at least 1 pixel, not {self.max_side!r}")
+        effort_named(self.png_effort)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class FileResult:
         model_scale: factor of the network; 0 if it is not known.
         resampled: whether the network's result was resampled (Lanczos) to the size that was asked for.
         model_reason: why model="auto" took that model; "" if the caller has named one, or none.
+        self_ensemble: whether it is the mean of eight flips and quarter turns.
     """
 
     path: str
@@ -86,6 +91,7 @@ class FileResult:
     model_scale: int = 0
     resampled: bool = False
     model_reason: str = ""
+    self_ensemble: bool = False
 
 
 def read_file(src: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:
@@ -254,7 +260,8 @@ def finish(
     size = final_size(low.size, model_scale, finishing.scale, finishing.max_side)
     frames = [resize(frame, size) for frame in upscaled.frames]
     metadata = Metadata() if finishing.strip_metadata else corrected(low.metadata, low.size, size)
-    content, notes = encode(replace(upscaled, frames=frames, metadata=metadata), format_, finishing.quality)
+    made = replace(upscaled, frames=frames, metadata=metadata)
+    content, notes = encode(made, format_, finishing.quality, finishing.png_effort)
     return content, size, notes
 
 

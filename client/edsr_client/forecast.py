@@ -134,6 +134,7 @@ def forecast(
     pixels_per_s: float | None,
     model: str,
     model_reason: str = "",
+    turns: int = 1,
 ) -> Forecast:
     """What a picture takes.
 
@@ -147,9 +148,10 @@ def forecast(
         pixels_per_s: what all servers together compute.
         model: its name.
         model_reason: why it was chosen.
+        turns: of every tile that are sent; 8 with self-ensemble.
     """
     planes = 2 if header.channels in (2, 4) else 1
-    requests = header.frames * planes
+    requests = header.frames * planes * turns
     sent_px = grid.sent_px * requests
     low_bytes = header.size[0] * header.size[1] * header.frames * header.channels * header.sample_bytes
     # The picture, its result, and the result once more while it is resized, put together or compressed.

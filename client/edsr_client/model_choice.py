@@ -12,7 +12,7 @@ from .transports import Transport
 
 # JPEG quality from which on the model for clean pictures is the better one, measured on ten photographs:
 # models/training/crossing.json.
-CROSSING_QUALITY = 93
+CROSSING_QUALITY = 94
 # A server of somebody else may have any number of models.
 MOST_ASKED = 32
 Offer = tuple[str, str]  # name and sha256 of the weights; ("", "") for none

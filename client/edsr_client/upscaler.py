@@ -57,6 +57,7 @@ class Upscaler:
         key_file: str | Path | None = None,
         verify: bool = True,
         shared_memory: bool = False,
+        self_ensemble: bool = False,
         transport: Transport | Sequence[Transport] | None = None,
     ) -> None:
         self._async = AsyncUpscaler(
@@ -72,6 +73,7 @@ class Upscaler:
             key_file=key_file,
             verify=verify,
             shared_memory=shared_memory,
+            self_ensemble=self_ensemble,
             transport=transport,
         )
         self._thread = _LoopThread()

@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["key"]:
             return _key(words[1:])
-        settings = _settings(words, os.environ)
+        settings = settings_of(words, os.environ)
     except ValueError as error:
         return _failed(str(error), 2)
     return _serve(settings)
@@ -122,9 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Raises ValueError."""
+def settings_of(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """The options of a command line and, where it is silent, of the environment. Raises ValueError."""
     args = _parser().parse_args(argv)
+    _check_variables(environment)
     found: dict[str, Any] = {}
     for option in OPTIONS:
         value, source = getattr(args, option.field), option.flag
@@ -137,9 +138,17 @@ def _settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
             found[option.field] = tuple(option.read(one) for one in value) if option.is_repeated else option.read(value)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
-    text = environment.get(f"{PREFIX}LIMITS", "")
+    text = environment.get(f"{PREFIX}LIMIT", "")
     pairs = args.limit if args.limit is not None else [one for one in text.split(",") if one.strip()]
     return Settings(**found, token=environment.get("EDSR_TOKEN") or None, limits=limits_of(pairs))
+
+
+def _check_variables(environment: Mapping[str, str]) -> None:
+    """Raise ValueError for a variable that would be ignored: a misspelt limit is none."""
+    known = {option.variable for option in OPTIONS} | {f"{PREFIX}LIMIT"}
+    for name in sorted(set(environment) - known):
+        if name.startswith(PREFIX):
+            raise ValueError(f"there is no option for ${name}. There are: {', '.join(sorted(known))}")
 
 
 def limits_of(pairs: Sequence[str]) -> Limits:

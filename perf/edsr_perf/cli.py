@@ -13,7 +13,19 @@ import numpy as np
 from edsr_serving.edge import unforeseen
 from numpy.typing import NDArray
 
-from . import border, fairness, folder, gateway, halo_page, int8_layers, memory, scaling, web_load
+from . import (
+    border,
+    fairness,
+    folder,
+    gateway,
+    halo_page,
+    int8_layers,
+    memory,
+    png_effort,
+    scaling,
+    self_ensemble,
+    web_load,
+)
 from .analyzer import cli as analyzer
 from .baselines import cli as baselines
 from .errors import known
@@ -57,11 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet.set_defaults(run=_contact_sheet)
     border.add_command(commands)
     fairness.add_command(commands)
+    self_ensemble.add_command(commands)
     analyzer.add_commands(commands)
     int8_layers.add_command(commands)
     scaling.add_command(commands)
     folder.add_command(commands)
     gateway.add_command(commands)
+    png_effort.add_command(commands)
     web_load.add_command(commands)
     memory.add_command(commands)
     baselines.add_command(commands)

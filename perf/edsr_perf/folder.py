@@ -41,7 +41,7 @@ def add_command(commands: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     from edsr_client import Upscaler
 
-    tool = find_tool(args.root / ".venv" / "perf_analyzer", _tell)
+    tool = find_tool(args.root / ".venv" / "perf_analyzer", tell)
     load = Load("folder", args.side, args.side, concurrency=IN_FLIGHT, requests=args.pictures)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="edsr-folder-") as name:
@@ -57,12 +57,12 @@ def _run(args: argparse.Namespace) -> int:
                 for extension, format_ in KINDS:
                     out = folder / f"out-{extension}-{number}"
                     before = read_metrics(endpoint.metrics, info.name)
-                    seconds = _batch(endpoint.http, folder / extension, out, format_)
+                    seconds = batch(endpoint.http, folder / extension, out, format=format_)
                     grown = difference(before, read_metrics(endpoint.metrics, info.name))
                     busy = grown.get("edsr_compute_duration_us", 0.0) / 1e6 / seconds
                     rate = args.pictures / seconds
                     rows.append({"kind": extension, "bare": bare, "rate": rate, "share": rate / bare, "busy": busy})
-                    _tell(
+                    tell(
                         f"[{number + 1}/{args.rounds}] {extension}: {rate:.2f}/s of {bare:.2f}/s bare requests "
                         f"({rate / bare:.1%}), the server computes {busy:.1%} of the time"
                     )
@@ -83,7 +83,7 @@ def _run(args: argparse.Namespace) -> int:
     }
     path = args.root / "perf" / "results" / f"folder-{info.name}.json"
     write_json(path, result)
-    _tell(f"wrote {path}")
+    tell(f"wrote {path}")
     return 0
 
 
@@ -110,7 +110,8 @@ def _make(folder: Path, extension: str, count: int, side: int) -> None:
         Image.fromarray(fine).save(folder / f"{index:04}.{extension}")
 
 
-def _batch(url: str, source: Path, out: Path, format_: str) -> float:
+def batch(url: str, source: Path, out: Path, **finishing: Any) -> float:
+    """Seconds that a run over a folder takes; `finishing` as `edsr_client.Finishing` has it."""
     from edsr_client import AsyncUpscaler, Finishing
     from edsr_client.batch import BatchOptions, run_batch
 
@@ -118,12 +119,13 @@ def _batch(url: str, source: Path, out: Path, format_: str) -> float:
         async with AsyncUpscaler(url) as upscaler:
             await upscaler.model_info()
             started = time.monotonic()
-            await run_batch(upscaler, [str(source)], out, BatchOptions(finishing=Finishing(format=format_)))
+            await run_batch(upscaler, [str(source)], out, BatchOptions(finishing=Finishing(**finishing)))
             return time.monotonic() - started
 
     return asyncio.run(work())
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """A line on standard output, at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

@@ -258,6 +258,7 @@ def test_errors_are_one_line_and_leave_nothing(run: Run, embedded_server: Runnin
         (("a.png", "o.png", *here, "--model", "m"), 7, "edsr info"),
         (("a.png", "o.png", *here, "--max-pixels", "100"), 3, "--max-pixels"),
         (("a.png", "o.png", *here, "--quality", "101"), 2, "quality"),
+        (("a.png", "o.png", *here, "--png-effort", "best"), 2, "fast"),
         (("a.png", "o.png", *here, "--tile", "9999"), 2, "over what the server takes"),
         (("a.png", "o.png", "--url", nowhere), 5, "No Triton server"),
         (("a.png", "o.png", "--url", "localhost:99999"), 2, "host:port"),

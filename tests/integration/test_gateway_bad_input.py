@@ -178,6 +178,8 @@ def test_archives_and_bombs_are_no_pictures(gateway: Gateway) -> None:
         ("max_side=0", "max_side"),
         ("max_side=1000000000000", "max_side"),
         ("metadata=all", "metadata"),
+        ("png_effort=best", "png_effort"),
+        ("png_effort=Fast", "png_effort"),
         ("model=%00", "model"),
         ("model=../../x", "model"),
         ("%F0%9F%98%80=1", "\U0001f600"),

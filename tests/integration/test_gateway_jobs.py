@@ -192,6 +192,7 @@ def test_a_picture_that_prefers_a_job_gets_one(gateway: Gateway) -> None:
         (NO_VIDEO, "?quality=5", 400),
         (NO_VIDEO, "?format=png", 400),
         (NO_VIDEO, "?metadata=strip", 400),
+        (NO_VIDEO, "?png_effort=fast", 400),
     ],
 )
 def test_what_is_no_job_is_refused_at_once(gateway: Gateway, content: bytes, options: str, status: int) -> None:

@@ -93,6 +93,8 @@ def test_every_format_is_the_clients_own_byte_for_byte(
         ("?max_side=50", {"format": "png", "max_side": 50}),
         ("?metadata=strip", {"format": "png", "strip_metadata": True}),
         ("?metadata=keep&model=edsr_baseline_x3", {"format": "png"}),
+        ("?png_effort=small", {"format": "png", "png_effort": "small"}),
+        ("?png_effort=fast&format=jpeg", {"format": "jpeg"}),
         ("?quality=&scale=&format=", {"format": "png"}),
     ],
 )
@@ -165,6 +167,8 @@ def test_headers_say_what_was_done(gateway: Gateway) -> None:
 def test_what_cannot_be_kept_is_a_note(gateway: Gateway) -> None:
     answer = send(gateway, PNG, "?format=png&quality=50")
     assert "no quality setting" in answer.headers["edsr-notes"]
+    answer = send(gateway, PNG, "?format=jpeg&png_effort=fast")
+    assert "JPEG is not PNG" in answer.headers["edsr-notes"]
 
 
 def test_an_animation_stays_one(gateway: Gateway) -> None:
@@ -192,7 +196,8 @@ def test_the_same_question_is_a_304_and_costs_no_work(gateway: Gateway) -> None:
     again = send(gateway, JPEG, "?format=webp", if_none_match=f'"x", W/{first.headers["etag"]}')
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["etag"] == first.headers["etag"]
-    for content, query in ((PNG, "?format=webp"), (JPEG, "?format=webp&quality=9"), (JPEG, "?format=png")):
+    others = ("?format=webp&quality=9", "?format=webp&png_effort=fast", "?format=png")
+    for content, query in ((PNG, "?format=webp"), *((JPEG, other) for other in others)):
         assert send(gateway, content, query, if_none_match=first.headers["etag"]).status_code == 200
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from tests.unit.picture_files import encoded, exif, photo
 
 PHOTO = photo(30, 40)
-URL = "http://localhost:8080"
+URL = "http://localhost:5000"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
 
 

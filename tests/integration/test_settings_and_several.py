@@ -147,6 +147,13 @@ def test_defaults_come_from_the_file_then_the_environment_then_the_command_line(
     assert (here / "a_x3.webp").exists()
     assert edsr(here, "upscale", "a.jpg", "--format", "bmp", environment=mine).code == 0
     assert (here / "a_x3.bmp").exists()
+    settings(here, f'url = "{url}"\n[upscale]\npng-effort = "small"\n[batch]\npng-effort = "best"\n')
+    by_file = edsr(here, "upscale", "a.jpg", "small.png", environment=mine)
+    named = edsr(here, "upscale", "a.jpg", "named.png", "--url", url, "--png-effort", "small")
+    assert (by_file.code, named.code) == (0, 0), by_file.stderr
+    assert (here / "small.png").read_bytes() == (here / "named.png").read_bytes()
+    assert_told(edsr(here, "batch", ".", "out", environment=mine), (2,))
+    settings(here, f'url = "{url}"\n[upscale]\nformat = "webp"\n')
     elsewhere = edsr(here, "upscale", "b.png", environment={**mine, "EDSR_URL": "127.0.0.1:9"})
     assert_told(elsewhere, (5,))
     assert "127.0.0.1:9" in elsewhere.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from edsr_gateway.cli import settings_of
 from edsr_gateway.limits.limits import Limits
 from edsr_gateway.limits.scratch import Scratch
 from edsr_gateway.workers import wire
@@ -43,3 +44,10 @@ def test_messages_between_gateway_and_worker_come_out_as_they_went_in() -> None:
 def test_a_message_of_absurd_length_is_refused() -> None:
     with pytest.raises(ValueError, match="message"):
         wire.lengths(wire.HEAD.pack(1 << 31, 0))
+
+
+def test_limits_come_from_the_environment_too_and_a_misspelt_variable_is_refused() -> None:
+    assert settings_of([], {"EDSR_GATEWAY_LIMIT": "pixels=1000,in_flight=2"}).limits.pixels == 1000
+    assert settings_of(["--limit", "pixels=7"], {"EDSR_GATEWAY_LIMIT": "pixels=1000"}).limits.pixels == 7
+    with pytest.raises(ValueError, match="EDSR_GATEWAY_LIMITS"):
+        settings_of([], {"EDSR_GATEWAY_LIMITS": "pixels=1000"})

@@ -1,4 +1,4 @@
-"""Metadata into a JPEG or PNG file that is written already: what files that are written whole have, too."""
+"""Metadata into a JPEG file that is written already: what files that are written whole have, too."""
 
 from __future__ import annotations
 
@@ -9,39 +9,29 @@ import uuid
 from pathlib import Path
 
 from ..pictures.blocks.parts import APP1
-from ..pictures.deep_png import SIGNATURE, metadata_chunks
 from ..pictures.fitting import jpeg_segments, segment
-from ..pictures.formats import Format
 from ..pictures.metadata import Metadata
 from ..staged import PREFIX, SUFFIX
 
-# Signature and IHDR: length, name, 13 bytes, checksum.
-PNG_HEAD_BYTES = len(SIGNATURE) + 25
 APP0, JFIF, START_BYTES = 0xE0, b"\xff\xe0", 2
 COPY_BYTES = 2**22
 
 
-def add_metadata(path: Path, metadata: Metadata, format_: Format, is_grey: bool) -> None:
-    """Put all but the profile of JPEG and the resolution of PNG where a file of that format has it.
+def add_metadata(path: Path, metadata: Metadata) -> None:
+    """Put all but the profile where a JPEG file has it.
 
     Args:
         path: a file without metadata.
         metadata: what fits the format.
-        format_: "jpeg" or "png".
-        is_grey: of the pixels.
 
     Raises:
         OSError: the file cannot be written anew.
         ValueError: the metadata cannot be encoded.
     """
-    if format_.name == "jpeg":
-        exif = segment(APP1, metadata.exif) if metadata.exif else b""
-        at = _behind_jfif(path)
-        resolution = _jfif(metadata.dpi) if metadata.dpi and at == START_BYTES else b""  # libvips writes none
-        _insert(path, at, resolution + exif + jpeg_segments(metadata))
-    elif format_.name == "png":
-        chunks = (chunk for chunk in metadata_chunks(metadata, is_grey, format_) if chunk[4:8] != b"pHYs")
-        _insert(path, PNG_HEAD_BYTES, b"".join(chunks))
+    exif = segment(APP1, metadata.exif) if metadata.exif else b""
+    at = _behind_jfif(path)
+    resolution = _jfif(metadata.dpi) if metadata.dpi and at == START_BYTES else b""  # libvips writes none
+    _insert(path, at, resolution + exif + jpeg_segments(metadata))
 
 
 def _behind_jfif(path: Path) -> int:

@@ -19,6 +19,7 @@ from ..files import FileResult, Finishing
 from ..many import in_order
 from ..model_choice import model_notes
 from ..pictures.alpha import Array
+from ..pictures.encode import unused_settings
 from ..pictures.fitting import fitting_metadata
 from ..pictures.formats import Format
 from ..pictures.metadata import Metadata, corrected, with_profile
@@ -88,6 +89,7 @@ async def upscale_in_bands(
     low = (rows.width, rows.height)
     size = final_size(low, model.scale, finishing.scale, finishing.max_side)
     notes = [*model_notes(model, upscaler.model_reason), *header.notes, *_check_fits(rows, size, format_)]
+    notes += unused_settings(format_, finishing.quality, finishing.png_effort)
     metadata = Metadata() if finishing.strip_metadata else corrected(header.metadata, low, size)
     metadata, lost = with_profile(metadata, rows.channels < 3)
     notes += lost
@@ -105,6 +107,7 @@ async def upscale_in_bands(
         "halo": halo,
         "bands": [plan.height, plan.rows, plan.halo_px],
         "margins": margins_of((rows.height, rows.width), border),
+        **({"self_ensemble": True} if upscaler.self_ensemble else {}),  # bands begun before there was a choice go on
     }
     sizes = [(band.keep_bottom - band.keep_top) * row_bytes for band in plan]
     store = await asyncio.to_thread(Store.open, target, work, sizes, restart)
@@ -116,7 +119,7 @@ async def upscale_in_bands(
         layout = Layout((low[0] * model.scale, low[1] * model.scale), rows.channels, rows.dtype.itemsize)
         heights = [(store.path(band.index), (band.keep_bottom - band.keep_top) * model.scale) for band in plan]
         logger.info("%s: writing %s", source.name, target)
-        await _write(Writer(heights, layout, size), target, format_, finishing.quality, metadata)
+        await _write(Writer(heights, layout, size), target, format_, finishing, metadata)
     except BadImageError:  # the next run would end there, too
         await asyncio.to_thread(store.remove)
         raise
@@ -139,6 +142,7 @@ async def upscale_in_bands(
         model_scale=model.scale,
         resampled=size != layout.size,
         model_reason=upscaler.model_reason,
+        self_ensemble=upscaler.self_ensemble,
     )
 
 
@@ -251,8 +255,8 @@ def _leave(store: Store, bands: int, target: Path) -> None:
         )
 
 
-async def _write(writer: Writer, target: Path, format_: Format, quality: int | None, metadata: Metadata) -> None:
-    task = asyncio.ensure_future(asyncio.to_thread(writer.write, target, format_, quality, metadata))
+async def _write(writer: Writer, target: Path, format_: Format, finishing: Finishing, metadata: Metadata) -> None:
+    task = asyncio.ensure_future(asyncio.to_thread(writer.write, target, format_, finishing, metadata))
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -1,18 +1,25 @@
-"""The result from its bands, by libvips, in memory that does not grow with it."""
+"""The result from its bands, joined by libvips, in memory that does not grow with it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import OutputError
-from ..pictures.encode import FULL_CHROMA_QUALITY, PNG_COMPRESSION
+from ..files import Finishing
+from ..pictures.encode import FULL_CHROMA_QUALITY
 from ..pictures.formats import Format
 from ..pictures.metadata import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Metadata
+from ..pictures.png import png_parts
+from ..pictures.png_effort import effort_named
+from ..pictures.png_rows import Bytes, as_bytes, strip_rows
 from ..pictures.tiff import DEFLATE_LEVEL, apart_from_exif
 from ..staged import PREFIX, SUFFIX
 from .insertion import add_metadata
@@ -48,7 +55,7 @@ class Writer:
         self._vips = load_vips()
         self._image = self._joined(bands, layout, size)
 
-    def write(self, target: Path, format_: Format, quality: int | None, metadata: Metadata) -> None:
+    def write(self, target: Path, format_: Format, finishing: Finishing, metadata: Metadata) -> None:
         """Write the file, which appears whole or not at all.
 
         Raises:
@@ -56,16 +63,13 @@ class Writer:
         """
         target = Path(os.path.realpath(target))
         partial = target.parent / f"{PREFIX}{uuid.uuid4().hex}{SUFFIX}"
-        image = self._with_metadata(metadata)
         try:
-            # libvips would write EXIF anew, and knows neither IPTC nor XMP over 64 KB in JPEG.
-            keep = "icc" if metadata.icc and format_.name != "png" else "none"
-            self._save(image, os.fsencode(partial), format_, quality, keep)
-            if format_.name == "tiff":  # libvips writes a resolution even where there is none
-                more = {tag: (kind, data) for tag, kind, data in apart_from_exif(replace(metadata, icc=None))}
-                add_tags(partial, metadata.exif, () if metadata.dpi else RESOLUTION, more)
+            if format_.name == "png":
+                self._save_png(partial, format_, finishing.png_effort, metadata)
+            elif format_.name == "tiff":
+                self._save_tiff(partial, metadata)
             else:
-                add_metadata(partial, metadata, format_, self._image.bands < 3)
+                self._save_jpeg(partial, format_, finishing.quality, metadata)
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
             if target.exists():
@@ -110,29 +114,51 @@ class Writer:
             image.set_type(vips.GValue.gstr_type, "resolution-unit", "in")
         return image
 
-    def _save(self, image: Any, path: bytes, format_: Format, quality: int | None, keep: str) -> None:
-        if format_.name == "png":
-            image.pngsave(path, compression=PNG_COMPRESSION, keep=keep)
-        elif format_.name == "jpeg":
-            quality = format_.quality if quality is None else quality
-            if image.format == "ushort":
-                image = (image >> 8).cast("uchar").copy(interpretation="b-w" if image.bands < 3 else "srgb")
-            image.jpegsave(
-                path,
-                keep=keep,
-                Q=max(1, quality or 1),
-                subsample_mode="off" if (quality or 0) >= FULL_CHROMA_QUALITY else "on",
-            )
-        else:
-            raw = image.width * image.height * image.bands * (1 if image.format == "uchar" else 2)
-            image.tiffsave(
-                path,
-                keep=keep,
-                compression="deflate",
-                level=DEFLATE_LEVEL,
-                predictor="horizontal",
-                tile=True,
-                tile_width=256,
-                tile_height=256,
-                bigtiff=raw > BIG_TIFF_BYTES,
-            )
+    def _save_png(self, path: Path, format_: Format, effort: str | None, metadata: Metadata) -> None:
+        image = self._image
+        itemsize = 1 if image.format == "uchar" else 2
+        strips = self._strips(strip_rows(image.width * image.bands * itemsize))
+        size = (image.width, image.height)
+        with path.open("wb") as file:
+            for part in png_parts(size, image.bands, itemsize, strips, metadata, format_, effort_named(effort)):
+                file.write(part)
+
+    def _strips(self, rows: int) -> Iterator[Bytes]:
+        image, region = self._image, self._vips.Region.new(self._image)
+        kind = np.uint8 if image.format == "uchar" else np.uint16
+        for top in range(0, image.height, rows):
+            count = min(rows, image.height - top)
+            pixels = np.frombuffer(region.fetch(0, top, image.width, count), kind)
+            yield as_bytes(pixels.reshape(count, image.width, image.bands))
+
+    def _save_jpeg(self, path: Path, format_: Format, quality: int | None, metadata: Metadata) -> None:
+        image = self._with_metadata(metadata)
+        quality = format_.quality if quality is None else quality
+        if image.format == "ushort":
+            image = (image >> 8).cast("uchar").copy(interpretation="b-w" if image.bands < 3 else "srgb")
+        image.jpegsave(
+            os.fsencode(path),
+            # libvips would write EXIF anew, and knows neither IPTC nor XMP over 64 KB in JPEG.
+            keep="icc" if metadata.icc else "none",
+            Q=max(1, quality or 1),
+            subsample_mode="off" if (quality or 0) >= FULL_CHROMA_QUALITY else "on",
+        )
+        add_metadata(path, metadata)
+
+    def _save_tiff(self, path: Path, metadata: Metadata) -> None:
+        image = self._with_metadata(metadata)
+        raw = image.width * image.height * image.bands * (1 if image.format == "uchar" else 2)
+        image.tiffsave(
+            os.fsencode(path),
+            keep="icc" if metadata.icc else "none",
+            compression="deflate",
+            level=DEFLATE_LEVEL,
+            predictor="horizontal",
+            tile=True,
+            tile_width=256,
+            tile_height=256,
+            bigtiff=raw > BIG_TIFF_BYTES,
+        )
+        # libvips writes a resolution even where there is none.
+        more = {tag: (kind, data) for tag, kind, data in apart_from_exif(replace(metadata, icc=None))}
+        add_tags(path, metadata.exif, () if metadata.dpi else RESOLUTION, more)

@@ -14,6 +14,7 @@ from ..files import Finishing
 from ..model_info import ModelInfo
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import format_named
+from ..pictures.png_effort import DEFAULT_EFFORT
 from ..tiling import Shape
 from .sources import Sources
 
@@ -63,19 +64,24 @@ class BatchOptions:
             tuple(named), tuple(listed), out, self.extension, self.recursive, self.follow_links, self.own_results
         )
 
-    def digest(self, model: ModelInfo, compressed: ModelInfo | None = None) -> str:
+    def digest(self, model: ModelInfo, compressed: ModelInfo | None = None, *, self_ensemble: bool = False) -> str:
         """Of all that a result depends on beside its picture.
 
         Args:
             model: of all pictures.
             compressed: with model="auto" the one for compressed pictures, where the servers have one.
+            self_ensemble: whether results are the mean of eight flips and quarter turns.
         """
         finishing = asdict(self.finishing) | {"format": format_named(self.finishing.format or "png").name}
+        if finishing["png_effort"] in (None, DEFAULT_EFFORT):  # results of runs that knew no efforts are of the same
+            del finishing["png_effort"]
         told = [finishing, self.tile, self.halo, self.frame, model.name, model.source_sha256]
         if self.border is not None:  # results of runs that knew no border are of the same settings
             told.append(self.border)
         if compressed is not None:
             told += ["auto", compressed.name, compressed.source_sha256]
+        if self_ensemble:
+            told.append("self-ensemble")
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -117,7 +117,7 @@ async def run_batch(
         with manifest:
             jobs = options.jobs or _jobs(model.instances, len(upscaler.urls))
             decoders = Decoders(min(jobs, os.cpu_count() or 1))
-            settings = options.digest(model, compressed)
+            settings = options.digest(model, compressed, self_ensemble=upscaler.self_ensemble)
             run = _Run(upscaler, manifest, looked_for, options, settings, decoders, tell, note, summary)
             try:
                 await run.work(jobs)

@@ -17,6 +17,7 @@ from ..border import BORDERS, DEFAULT_BORDER, SMALL_SIDE_PX
 from ..files import is_folder
 from ..pictures.decode import DEFAULT_MAX_PIXELS
 from ..pictures.formats import ALIASES, FORMATS
+from ..pictures.png_effort import DEFAULT_EFFORT, EFFORTS
 from ..retrying import RetryPolicy
 from ..texts import shortened, visible
 from ..video.options import CODECS, CONTAINERS, PIXEL_FORMATS
@@ -290,6 +291,11 @@ def _result_options(parser: argparse.ArgumentParser, default_format: str) -> Any
     output.add_argument(
         "--quality", type=int, metavar="0-100", help=f"default: {defaults}; 100 is lossless in WebP, not in the others"
     )
+    output.add_argument(
+        "--png-effort",
+        choices=tuple(EFFORTS),
+        help=f"time spent on compressing PNG, which is lossless (default: {DEFAULT_EFFORT})",
+    )
     output.add_argument("--scale", type=float, help="final size against the input's (default: the model's)")
     output.add_argument("--max-side", type=int, metavar="PX", help="longest side of the result")
     output.add_argument("--strip-metadata", action="store_true", help="drop EXIF, XMP, ICC profile, resolution, texts")
@@ -308,6 +314,7 @@ def _tile_options(parser: argparse.ArgumentParser) -> Any:
         help="pixels around a tile (default: at most one level off on photographs; see docs)",
     )
     _border_option(tiles)
+    _self_ensemble_option(tiles)
     tiles.add_argument(
         "--max-pixels",
         type=_positive,
@@ -324,6 +331,14 @@ def _border_option(group: Any) -> None:
         choices=BORDERS,
         help="what lies beyond the picture: zeros, or its mirror image, as where a side has less than "
         f"{SMALL_SIDE_PX} pixels always (default: {DEFAULT_BORDER})",
+    )
+
+
+def _self_ensemble_option(group: Any) -> None:
+    group.add_argument(
+        "--self-ensemble",
+        action="store_true",
+        help="best and slowest: the mean of eight flips and quarter turns, at eight times the work",
     )
 
 
@@ -371,6 +386,7 @@ def _video_command(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     work.add_argument("--tile", type=_tile, metavar="N|HxW", help="largest tile in pixels (default: by the server)")
     work.add_argument("--halo", type=_halo, metavar="N|exact", help="pixels around a tile (see `edsr upscale`)")
     _border_option(work)
+    _self_ensemble_option(work)
     work.add_argument(
         "--max-pixels", type=_positive, default=VIDEO_MAX_PIXELS, metavar="N", help="refuse larger frames (%(default)s)"
     )

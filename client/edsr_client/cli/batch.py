@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"Name the folder of the results, too: edsr batch {out} OUT.")
     listed = read_list(args.from_file) if args.from_file else ()
     options = BatchOptions(
-        finishing=Finishing(args.format, args.quality, args.scale, args.max_side, args.strip_metadata),
+        finishing=Finishing(args.format, args.quality, args.scale, args.max_side, args.strip_metadata, args.png_effort),
         recursive=args.recursive,
         follow_links=args.follow_links,
         overwrite=args.overwrite,

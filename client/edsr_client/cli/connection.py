@@ -26,7 +26,7 @@ def urls_of(args: argparse.Namespace) -> str | None:
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of Upscaler that say how to connect."""
+    """The keyword arguments of Upscaler beside its first four."""
     return {
         "retries": args.retries,
         "token": args.token,
@@ -36,6 +36,7 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
         "key_file": args.key_file,
         "verify": not args.insecure,
         "shared_memory": args.shared_memory,
+        "self_ensemble": getattr(args, "self_ensemble", False),  # commands that upscale nothing do not have it
     }
 
 

@@ -24,7 +24,7 @@ from .targets import PIPE, check_sources, make_folder
 def run(args: argparse.Namespace) -> int:
     """Upscale one picture, from a file or standard input, to a file or standard output; or several files."""
     check_sources(args.inputs)
-    finishing = Finishing(args.format, args.quality, args.scale, args.max_side, args.strip_metadata)
+    finishing = Finishing(args.format, args.quality, args.scale, args.max_side, args.strip_metadata, args.png_effort)
     to_stdout = args.dst == PIPE or (args.dst is None and args.src == PIPE)
     label = "standard input" if args.src == PIPE else Path(args.src).name
     options: dict[str, Any] = {
@@ -108,9 +108,10 @@ def _tell(result: FileResult, stream: TextIO, as_json: bool) -> None:
     frames = f", {result.frames} frames" if result.frames > 1 else ""
     retries = f", {result.retries} sent again" if result.retries else ""
     where = "standard output" if result.path == PIPE else visible(result.path)
+    ensemble = ", self-ensemble" if result.self_ensemble else ""
     how = f", x{result.model_scale} by the network, then Lanczos" if result.resampled else ""
     print(
-        f"{where} ({result.width}x{result.height}{how}{frames}{tiles}{retries}, {result.model} "
+        f"{where} ({result.width}x{result.height}{how}{frames}{tiles}{retries}, {result.model}{ensemble} "
         f"on {', '.join(result.servers)}, {result.seconds:.2f} s)",
         file=stream,
     )

@@ -14,11 +14,12 @@ from ..errors import OutputError
 from .alpha import Array, on_or_off
 from .cms import to_srgb
 from .decode import Picture
-from .deep_png import encode_deep_png
 from .depth import to_8_bits
 from .fitting import IPTC_KEYWORD, fitting_metadata, iptc_text, jpeg_segments
 from .formats import Format, check_available
 from .metadata import Metadata
+from .png import encode_png
+from .png_effort import Effort, effort_named
 from .tiff import encode_tiff
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 BEST_QUALITY = 100
 # From here on JPEG keeps colour at full resolution.
 FULL_CHROMA_QUALITY = 90
-# zlib's usual 6 takes 2.5 times as long, and saves 2.5% (a photograph of 1536x1536).
-PNG_COMPRESSION = 4
 XMP_KEYWORD = "XML:com.adobe.xmp"
 # Side of the picture with which it is tried whether an encoder takes the metadata.
 PROOF_PX = 16
@@ -64,13 +63,26 @@ def check_fits(picture: Picture, size: tuple[int, int], format_: Format) -> None
         raise OutputError(f"The picture has transparency, which {name} cannot hold. Take PNG, WebP or TIFF.")
 
 
-def encode(picture: Picture, format_: Format, quality: int | None = None) -> tuple[bytes, list[str]]:
+def unused_settings(format_: Format, quality: int | None, png_effort: str | None) -> list[str]:
+    """Notes on settings that were named, and that a format does not have."""
+    notes, name = [], format_.name.upper()
+    if quality not in (None, BEST_QUALITY) and format_.quality is None:
+        notes.append(f"{name} has no quality setting: {quality} was not used")
+    if png_effort is not None and format_.name != "png":
+        notes.append(f"{name} is not PNG: its effort, {png_effort}, was not used")
+    return notes
+
+
+def encode(
+    picture: Picture, format_: Format, quality: int | None = None, png_effort: str | None = None
+) -> tuple[bytes, list[str]]:
     """The content of a file, and notes on what the format cannot hold.
 
     Args:
         picture: frames are uint8 or uint16, [H, W] or [H, W, C], C of 1 to 4.
         format_: see `formats`.
         quality: 0 to 100 where the format has such a setting; 100 is lossless in WebP, nearly so in the others.
+        png_effort: a name of `png_effort.EFFORTS`; None is the default.
 
     Raises:
         OutputError: the format cannot hold it, or the encoder fails.
@@ -79,11 +91,10 @@ def encode(picture: Picture, format_: Format, quality: int | None = None) -> tup
     check_available(format_)
     check_fits(picture, (width, height), format_)
     frames, notes = _fitting_frames(picture, format_)
-    if quality not in (None, BEST_QUALITY) and format_.quality is None:
-        notes.append(f"{format_.name.upper()} has no quality setting: {quality} was not used")
+    notes += unused_settings(format_, quality, png_effort)
     metadata = _fitting_metadata(picture.metadata, frames[0], format_, notes)
     try:
-        return _written(frames, picture, metadata, format_, quality), notes
+        return _written(frames, picture, metadata, format_, quality, effort_named(png_effort)), notes
     except FAILURES as error:
         raise OutputError(f"{format_.name.upper()} cannot hold this picture of {width}x{height}: {error}.") from error
 
@@ -176,27 +187,32 @@ def _fitting_metadata(metadata: Metadata, frame: Array, format_: Format, notes: 
 def _is_taken(metadata: Metadata, frame: Array, format_: Format) -> bool:
     small = np.zeros((PROOF_PX, PROOF_PX, *frame.shape[2:]), frame.dtype)
     try:
-        _written([small], Picture([small]), metadata, format_, None)
+        _written([small], Picture([small]), metadata, format_, None, effort_named("fast"))
     except FAILURES:
         return False
     return True
 
 
 def _written(
-    frames: Sequence[Array], picture: Picture, metadata: Metadata, format_: Format, quality: int | None
+    frames: Sequence[Array],
+    picture: Picture,
+    metadata: Metadata,
+    format_: Format,
+    quality: int | None,
+    effort: Effort,
 ) -> bytes:
     if format_.name == "tiff":
         return encode_tiff(frames[0], metadata)
-    if frames[0].dtype == np.uint16:
-        return encode_deep_png(frames[0], metadata, format_)
-    return _by_pillow(frames, picture, metadata, format_, quality)
+    if format_.name == "png" and len(frames) == 1:
+        return encode_png(frames[0], metadata, format_, effort)
+    return _by_pillow(frames, picture, metadata, format_, _quality_options(format_, quality, effort))
 
 
 def _by_pillow(
-    frames: Sequence[Array], picture: Picture, metadata: Metadata, format_: Format, quality: int | None
+    frames: Sequence[Array], picture: Picture, metadata: Metadata, format_: Format, how: dict[str, Any]
 ) -> bytes:
     images = [_to_pillow(frame) for frame in frames]
-    options = save_options(metadata, format_) | _quality_options(format_, quality)
+    options = save_options(metadata, format_) | how
     if len(images) > 1:
         options |= {"save_all": True, "append_images": images[1:], "duration": list(picture.durations_ms)}
         if not (format_.name == "gif" and picture.loop == 1):  # a GIF without a count plays once
@@ -208,9 +224,9 @@ def _by_pillow(
     return content.getvalue()
 
 
-def _quality_options(format_: Format, quality: int | None) -> dict[str, Any]:
+def _quality_options(format_: Format, quality: int | None, effort: Effort) -> dict[str, Any]:
     if format_.name == "png":
-        return {"compress_level": PNG_COMPRESSION}
+        return {"compress_level": effort.animation_level}
     if format_.quality is None:
         return {}
     quality = format_.quality if quality is None else quality

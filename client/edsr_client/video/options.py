@@ -134,6 +134,7 @@ class VideoResult:
         servers: the addresses that answered.
         seconds: from opening the input to the finished output.
         notes: what could not be kept, in words.
+        self_ensemble: whether every frame is the mean of eight flips and quarter turns.
     """
 
     path: str
@@ -150,6 +151,7 @@ class VideoResult:
     servers: list[str]
     seconds: float
     notes: list[str] = field(default_factory=list)
+    self_ensemble: bool = False
 
 
 def encoding_for(dst: Path, options: VideoOptions) -> Encoding:

@@ -60,14 +60,15 @@ async def upscale_video(
         target = named or _default_target(source, dst, model.scale, options, overwrite)
         plan = Plan(reader.source, encoding_for(target, options), model.scale)
         halo: Any = options.halo
-        grid_for((plan.source.height, plan.source.width), model, options.tile, halo, options.border)
+        frame, turns = (plan.source.height, plan.source.width), upscaler.self_ensemble
+        grid_for(frame, model, options.tile, halo, options.border, turns=turns)
         await asyncio.to_thread(check, plan)
         copies = await asyncio.to_thread(plan_copies, source, target, plan, options.sound)
         notes = [*plan.source.notes, *plan.notes, *copies.notes]
         for note in notes:
             logger.warning("%s", note)
         real = Path(os.path.realpath(target))
-        workshop = await asyncio.to_thread(Workshop, real, _identity(source, options, plan, model), restart)
+        workshop = await asyncio.to_thread(Workshop, real, _identity(source, options, plan, model, turns), restart)
         try:
             retries, answers = upscaler.retries, dict(upscaler.answers)
             resumed = workshop.frames
@@ -87,6 +88,7 @@ async def upscale_video(
                 retries=upscaler.retries - retries,
                 model=model.name,
                 servers=[url for url, count in upscaler.answers if count > answers.get(url, 0)],
+                self_ensemble=upscaler.self_ensemble,
                 seconds=round(time.monotonic() - started, 3),
                 notes=notes,
             )
@@ -120,7 +122,7 @@ def _default_target(source: Path, dst: str | Path | None, scale: int, options: V
     return target
 
 
-def _identity(source: Path, options: VideoOptions, plan: Plan, model: ModelInfo) -> dict[str, Any]:
+def _identity(source: Path, options: VideoOptions, plan: Plan, model: ModelInfo, self_ensemble: bool) -> dict[str, Any]:
     """Everything that makes the segments what they are. As JSON gives it back: no tuples."""
     av = library.load()
     encoding = plan.encoding
@@ -144,6 +146,7 @@ def _identity(source: Path, options: VideoOptions, plan: Plan, model: ModelInfo)
         "segment_s": options.segment_s,
         "colour": asdict(plan.source.colour),
         "libraries": {name: list(version) for name, version in av.library_versions.items()},
+        **({"self_ensemble": True} if self_ensemble else {}),  # videos begun before there was a choice go on
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edsr_client.pictures.png_effort import DEFAULT_EFFORT, EFFORTS
+
 from ..routes.negotiation import MEDIA_TYPES, VIDEO_TYPES
 
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
@@ -27,7 +29,15 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"type": "string", "enum": ["keep", "strip"]},
         "Whether EXIF, XMP, ICC profile and texts go into the result. They do, unless you say strip.",
     ),
+    "png_effort": (
+        {"type": "string", "enum": list(EFFORTS), "default": DEFAULT_EFFORT},
+        "Time spent on PNG's compression, which is lossless. Other formats take no notice.",
+    ),
     "model": ({"type": "string"}, "A name of /v1/info, or auto: the one that suits the picture."),
+    "self_ensemble": (
+        {"type": "boolean"},
+        "Take the mean of eight flips and quarter turns: a little better, and eight times the work.",
+    ),
 }
 
 RESULT_HEADERS = {

@@ -93,6 +93,7 @@ def _video(of: Services, upload: Upload, options: Options, model: str) -> Work:
         ("scale", options.scale),
         ("max_side", options.max_side),
         ("metadata", options.strip_metadata or None),
+        ("png_effort", options.png_effort),
     ):
         if value is not None:
             raise Problem(400, f"The option {name!r} is for pictures, and this is a video.", option=name)

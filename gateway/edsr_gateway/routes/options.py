@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edsr_client import Finishing, format_named
+from edsr_client.pictures.png_effort import EFFORTS
 
 from ..errors import Problem
 from ..limits.limits import Limits
@@ -15,7 +16,7 @@ from ..limits.uploads import Upload
 from ..workers.work import Work
 from .negotiation import MEDIA_TYPES, VIDEO_TYPES, writable
 
-NAMES = ("format", "quality", "scale", "max_side", "metadata", "model")
+NAMES = ("format", "quality", "scale", "max_side", "metadata", "model", "self_ensemble", "png_effort")
 MAX_SIDE = 200_000
 UNNAMED = "the picture"
 
@@ -31,6 +32,8 @@ class Options:
         max_side: longest side of the result, in pixels.
         strip_metadata: whether EXIF, XMP, ICC profile, texts and comments are left out.
         model: a name, "auto", or None for the gateway's default.
+        self_ensemble: whether the mean of eight flips and quarter turns is taken.
+        png_effort: "fast", "normal" or "small", for PNG; None is the default.
     """
 
     format: str | None = None
@@ -39,6 +42,8 @@ class Options:
     max_side: int | None = None
     strip_metadata: bool = False
     model: str | None = None
+    self_ensemble: bool = False
+    png_effort: str | None = None
 
     @staticmethod
     def of(pairs: Sequence[tuple[str, str]], names: Sequence[str] = NAMES) -> Options:
@@ -66,6 +71,8 @@ class Options:
             max_side=_whole(given, "max_side"),
             strip_metadata=metadata == "strip",
             model=given.get("model"),
+            self_ensemble=_switch(given, "self_ensemble"),
+            png_effort=_effort(given.get("png_effort")),
         )
         if options.max_side is not None and options.max_side > MAX_SIDE:
             raise _bad("max_side", f"max_side is at most {MAX_SIDE:,} pixels.")
@@ -99,7 +106,9 @@ class Options:
             "scale": self.scale,
             "max_side": self.max_side,
             "strip_metadata": self.strip_metadata,
+            "png_effort": self.png_effort,
             "model": self.model or model,
+            "self_ensemble": self.self_ensemble,
             "max_pixels": limits.pixels,
             "max_frames": limits.frames,
             "in_memory_bytes": limits.memory_bytes,
@@ -132,6 +141,19 @@ def _format(value: str | None) -> str | None:
     if name not in MEDIA_TYPES or name not in writable():
         raise _bad("format", f"{name} cannot be written here. There are: {known}.")
     return name
+
+
+def _switch(given: dict[str, str], name: str) -> bool:
+    value = given.get(name, "false")
+    if value not in ("true", "false"):
+        raise _bad(name, f"{name} is true or false, not {value[:40]!r}.")
+    return value == "true"
+
+
+def _effort(value: str | None) -> str | None:
+    if value is not None and value not in EFFORTS:
+        raise _bad("png_effort", f"png_effort is {', '.join(EFFORTS)}, not {value[:40]!r}.")
+    return value
 
 
 def _whole(given: dict[str, str], name: str) -> int | None:

@@ -58,7 +58,7 @@ def main() -> None:
 class _Worker:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        self._upscalers: dict[str, AsyncUpscaler] = {}
+        self._upscalers: dict[tuple[str, bool], AsyncUpscaler] = {}
         self._idle_bytes = 0
         self._urls: list[str] = []
         self._token: str | None = None
@@ -132,8 +132,9 @@ class _Worker:
             scale=work.scale,
             max_side=work.max_side,
             strip_metadata=work.strip_metadata,
+            png_effort=work.png_effort,
         )
-        upscaler = await self._upscaler(work.model)
+        upscaler = await self._upscaler(work.model, work.self_ensemble)
         content: bytes | None = None
         if isinstance(work.source, bytes):
             content, result = await upscaler.upscale_bytes(
@@ -186,7 +187,7 @@ class _Worker:
         if isinstance(work.source, bytes):
             raise ValueError("a video must be in a file")
         _limit(self._idle_bytes, VIDEO_BYTES, VIDEO_CPU_S)
-        upscaler = await self._upscaler(work.model)
+        upscaler = await self._upscaler(work.model, work.self_ensemble)
         tell, notes = self._progress(), []
 
         def told(done: int, total: int | None) -> None:
@@ -224,16 +225,16 @@ class _Worker:
             notes=[*result.notes, *notes],
         )
 
-    async def _upscaler(self, model: str) -> AsyncUpscaler:
-        found = self._upscalers.get(model)
+    async def _upscaler(self, model: str, self_ensemble: bool) -> AsyncUpscaler:
+        found = self._upscalers.get((model, self_ensemble))
         if found is None:
-            found = AsyncUpscaler(self._urls, model=model, token=self._token)
+            found = AsyncUpscaler(self._urls, model=model, token=self._token, self_ensemble=self_ensemble)
             try:
                 await found.model_info()
             except ModelNotFoundError:
                 await found.close()  # names that strangers make up are not kept
                 raise
-            self._upscalers[model] = found
+            self._upscalers[model, self_ensemble] = found
         return found
 
     async def _precision(self, model: str, upscaler: AsyncUpscaler) -> str:

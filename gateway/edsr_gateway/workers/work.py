@@ -22,8 +22,9 @@ class Work:
         kind: decides which engine works.
         name: what messages call it; never a path.
         format: of the result, as `Finishing.format` names it; for videos the container: mp4, mkv, mov, webm.
-        quality, scale, max_side, strip_metadata: as `edsr_client.Finishing` has them.
+        quality, scale, max_side, strip_metadata, png_effort: as `edsr_client.Finishing` has them.
         model: a name, or "auto".
+        self_ensemble: whether the mean of eight flips and quarter turns is taken.
         max_pixels: LR pixels of a picture, or of a video's frame.
         max_frames: of a video or an animation.
         in_memory_bytes: a result of a picture up to this size is answered as bytes; 0 always writes `target`.
@@ -38,7 +39,9 @@ class Work:
     scale: float | None = None
     max_side: int | None = None
     strip_metadata: bool = False
+    png_effort: str | None = None
     model: str = "auto"
+    self_ensemble: bool = False
     max_pixels: int = 50_000_000
     max_frames: int = 20_000
     in_memory_bytes: int = 1 << 20

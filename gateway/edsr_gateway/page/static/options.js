@@ -41,7 +41,7 @@ function values() {
 }
 
 function update() {
-  const { format, quality, size, side, metadata, model } = values();
+  const { format, quality, size, side, metadata, model, ensemble } = values();
   sideField.hidden = size !== "side";
   const kind = known.formats.out.find((one) => one.name === format);
   // A quality makes no sense where nothing is lost.
@@ -52,14 +52,15 @@ function update() {
     size === "side" ? side && t("sideSummary", { side }) : size && `×${size}`,
     metadata === "strip" && t("stripSummary"),
     model,
+    ensemble && t("ensembleSummary"),
   ];
   summary.textContent = parts.filter(Boolean).join(" · ");
 }
 
 // The fields of a request; nothing for what the server decides by itself.
 export function requestFields() {
-  const { format, quality, size, side, metadata, model } = values();
-  const fields = { metadata, format, quality, model };
+  const { format, quality, size, side, metadata, model, ensemble } = values();
+  const fields = { metadata, format, quality, model, self_ensemble: ensemble };
   if (size === "side") fields.max_side = side;
   else if (size) fields.scale = size;
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value));
@@ -80,5 +81,5 @@ form.addEventListener("input", () => {
 });
 form.addEventListener("submit", (event) => event.preventDefault());
 
-for (const name of ["quality", "side", "metadata"]) if (saved[name]) field(name).value = saved[name];
+for (const name of ["quality", "side", "metadata", "ensemble"]) if (saved[name]) field(name).value = saved[name];
 if (!field("metadata").value) field("metadata").value = "keep";
