@@ -258,7 +258,6 @@ def test_errors_are_one_line_and_leave_nothing(run: Run, embedded_server: Runnin
         (("a.png", "o.png", *here, "--model", "m"), 7, "edsr info"),
         (("a.png", "o.png", *here, "--max-pixels", "100"), 3, "--max-pixels"),
         (("a.png", "o.png", *here, "--quality", "101"), 2, "quality"),
-        (("a.png", "o.png", *here, "--png-effort", "best"), 2, "fast"),
         (("a.png", "o.png", *here, "--tile", "9999"), 2, "over what the server takes"),
         (("a.png", "o.png", "--url", nowhere), 5, "No Triton server"),
         (("a.png", "o.png", "--url", "localhost:99999"), 2, "host:port"),
@@ -358,3 +357,9 @@ def test_the_doctor_names_what_is_ill(run: Run, embedded_server: RunningServer) 
     assert done.returncode == 7
     assert "ok   server" in done.stdout
     assert "fail model" in done.stdout.lower()
+
+
+def test_an_effort_that_there_is_not_is_refused_with_those_there_are(run: Run) -> None:
+    result = run("edsr_client", "upscale", "a.png", "o.png", "--png-effort", "best")
+    assert result.returncode == 2
+    assert all(effort in result.stderr for effort in ("fast", "normal", "small"))

@@ -16,7 +16,7 @@ from ..limits.uploads import Upload
 from ..workers.work import Work
 from .negotiation import MEDIA_TYPES, VIDEO_TYPES, writable
 
-NAMES = ("format", "quality", "scale", "max_side", "metadata", "model", "self_ensemble", "png_effort")
+NAMES = ("format", "quality", "scale", "max_side", "metadata", "png_effort", "model", "self_ensemble")
 MAX_SIDE = 200_000
 UNNAMED = "the picture"
 
